@@ -1,0 +1,721 @@
+"""Every message between processes: the table of contents of what Tunebench does.
+
+Three families, all frozen dataclasses that travel as JSON lines:
+
+* **Run events**, past facts that a training process appends to its journal;
+* **Run commands**, imperatives honoured between optimiser steps;
+* **Requests** to the two service processes (librarian: data and models; player: generation), with
+  the results they end in and the news they send on the way.
+
+Standard library only. Nothing here may import torch, Qt or a database.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, Union
+
+PROTOCOL_VERSION = 1
+
+M = TypeVar("M")
+
+
+# ---------------------------------------------------------------------------------------- run events
+
+
+@dataclass(frozen=True)
+class RunCreated:
+    """The run folder exists; nothing runs yet. Always seq 0."""
+
+    name: str
+    recipe: dict[str, Any]
+    model_title: str
+    data_name: str
+    data_hash: str
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """A worker holds the lock. After an interruption there is one more of these."""
+
+    pid: int
+    resumed_from_step: int
+    environment: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PhaseChanged:
+    """What the worker does now: loading-model, preparing-data, training, evaluating, sampling, saving."""
+
+    phase: str
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class DataPrepared:
+    """The rows are tokens. Shares are 0 to 1; `num_tokens` counts the training split once."""
+
+    num_train_rows: int
+    num_val_rows: int
+    num_tokens: int
+    trained_token_share: float
+    num_truncated_rows: int
+    num_skipped_rows: int
+    num_steps: int
+    num_trainable_parameters: int
+    num_parameters: int
+
+
+@dataclass(frozen=True)
+class StepFinished:
+    """One optimiser step. `train_loss` is mean nats per trained token; null if not finite.
+
+    `elapsed_s` is the time trained so far, over all sessions of the run, pauses and evaluation left out.
+    """
+
+    step: int
+    train_loss: float | None
+    learning_rate: float
+    grad_norm: float | None
+    num_tokens: int
+    num_trained_tokens: int
+    tokens_per_second: float
+    epoch: float
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class ResourcesMeasured:
+    """The worker's own memory and the machine's load, about every two seconds."""
+
+    step: int
+    memory_bytes: int
+    machine_memory_percent: float
+    cpu_percent: float
+    gpu_percent: float | None = None
+    gpu_memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class EvalFinished:
+    """Loss on the validation split, mean nats per trained token, and its exponential."""
+
+    step: int
+    val_loss: float | None
+    perplexity: float | None
+    num_tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SampleGenerated:
+    """A pinned prompt, answered greedily by the weights of this step."""
+
+    step: int
+    prompt_index: int
+    prompt: str
+    text: str
+    reference: str = ""
+
+
+@dataclass(frozen=True)
+class CheckpointSaved:
+    """A committed checkpoint. `path` is relative to the run folder."""
+
+    step: int
+    path: str
+    num_bytes: int
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class CheckpointRemoved:
+    """An older checkpoint was pruned after a newer one was committed."""
+
+    step: int
+    path: str
+
+
+@dataclass(frozen=True)
+class RunPaused:
+    step: int
+
+
+@dataclass(frozen=True)
+class RunResumed:
+    """Goes on after a pause, in the same process."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class RunStopped:
+    """Ended by the user, after a checkpoint; it can be resumed."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class RunFinished:
+    """All steps are done and the final weights are in `path`, relative to the run folder."""
+
+    step: int
+    path: str
+    best_val_loss: float | None
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class RunFailed:
+    """`code` and `fields` name the sentence; `message` is it in English; `detail` is for a report."""
+
+    step: int
+    code: str
+    message: str
+    template: str = ""
+    fields: dict[str, Any] = field(default_factory=dict)
+    detail: str = ""
+
+
+RunEvent = Union[
+    RunCreated, RunStarted, PhaseChanged, DataPrepared, StepFinished, ResourcesMeasured, EvalFinished,
+    SampleGenerated, CheckpointSaved, CheckpointRemoved, RunPaused, RunResumed, RunStopped, RunFinished,
+    RunFailed,
+]  # fmt: skip
+
+
+# --------------------------------------------------------------------------------------- run commands
+
+
+@dataclass(frozen=True)
+class PauseRun:
+    pass
+
+
+@dataclass(frozen=True)
+class ResumeRun:
+    """Go on after a pause. An ended run is resumed by starting its worker anew instead."""
+
+
+@dataclass(frozen=True)
+class StopRun:
+    """Save a checkpoint and end."""
+
+
+@dataclass(frozen=True)
+class SaveCheckpoint:
+    """Save one now and go on."""
+
+
+@dataclass(frozen=True)
+class SampleNow:
+    """Answer the pinned prompts now and go on."""
+
+
+RunCommand = Union[PauseRun, ResumeRun, StopRun, SaveCheckpoint, SampleNow]
+
+
+# ----------------------------------------------------------------------------------- data (librarian)
+
+
+@dataclass(frozen=True)
+class RowIssue:
+    """A row that cannot be used. `row` counts from 1 in the file; `column` may be empty."""
+
+    file: str
+    row: int
+    code: str
+    message: str
+    column: str = ""
+    value: str = ""
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """A data set in the library. rows_read = rows_kept + rows with an issue.
+
+    `roles` maps a column to one of the roles of `shape` (e.g. {"question": "prompt"}); `shape` is
+    prompt-completion, instruction, chat or text; `reason` says why it was taken to be that.
+    """
+
+    name: str
+    hash: str
+    rows_read: int
+    rows_kept: int
+    num_issues: int
+    task: str
+    shape: str
+    reason: str
+    columns: tuple[str, ...]
+    roles: dict[str, str]
+    num_bytes: int
+    created_utc: str
+    sources: tuple[str, ...] = ()
+    title: str = ""
+    licence: str = ""
+
+
+@dataclass(frozen=True)
+class RowsPage:
+    """Rows `offset`… of a data set; every cell as text, one tuple a row, in the order of `columns`."""
+
+    name: str
+    offset: int
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class TokenChip:
+    """One token as the model sees it. `label` is "" or the name of a special token; start/end are
+    character offsets into the rendered text."""
+
+    id: int
+    text: str
+    trained: bool
+    special: bool
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """A row as the loop will be fed: chips in order, and what is wrong with it.
+
+    `checks` are codes: nothing-trained, end-of-turn-not-trained, truncated-prompt, truncated-completion.
+    """
+
+    row: int
+    chips: tuple[TokenChip, ...]
+    num_tokens: int
+    num_trained: int
+    checks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TokenView:
+    rows: tuple[TokenRow, ...]
+
+
+@dataclass(frozen=True)
+class TokenStatistics:
+    """Over the whole data set, as this recipe would render it. `histogram` are (upper edge, count)."""
+
+    num_rows: int
+    num_tokens: int
+    num_trained_tokens: int
+    num_truncated_rows: int
+    longest_row: int
+    histogram: tuple[tuple[int, int], ...]
+    check_counts: dict[str, int] = field(default_factory=dict)
+    check_rows: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImportData:
+    """-> ImportReport. All or nothing: an error leaves no half data set behind."""
+
+    paths: tuple[str, ...]
+    name: str
+    roles: dict[str, str] = field(default_factory=dict)
+    task: str = ""
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    info: DatasetInfo
+    issues: tuple[RowIssue, ...]
+
+
+@dataclass(frozen=True)
+class PreviewData:
+    """-> DataPreview. Reads the head of a file and says what it would become; keeps nothing."""
+
+    paths: tuple[str, ...]
+    num_rows: int = 50
+
+
+@dataclass(frozen=True)
+class DataPreview:
+    info: DatasetInfo
+    page: RowsPage
+    issues: tuple[RowIssue, ...]
+
+
+@dataclass(frozen=True)
+class ListData:
+    """-> DataList"""
+
+
+@dataclass(frozen=True)
+class DataList:
+    datasets: tuple[DatasetInfo, ...]
+    starters: tuple[StarterInfo, ...]
+
+
+@dataclass(frozen=True)
+class ReadRows:
+    """-> RowsPage. `query` keeps rows that contain it, in any column, whatever its case."""
+
+    name: str
+    offset: int
+    num_rows: int
+    query: str = ""
+
+
+@dataclass(frozen=True)
+class ReadIssues:
+    """-> IssuesPage"""
+
+    name: str
+    offset: int = 0
+    num_rows: int = 1000
+
+
+@dataclass(frozen=True)
+class IssuesPage:
+    issues: tuple[RowIssue, ...]
+    total: int
+
+
+@dataclass(frozen=True)
+class SetRoles:
+    """-> ImportReport. Gives columns other roles; rows that no longer fit become issues."""
+
+    name: str
+    roles: dict[str, str]
+
+
+@dataclass(frozen=True)
+class RenameData:
+    """-> DatasetInfo"""
+
+    name: str
+    new_name: str
+
+
+@dataclass(frozen=True)
+class DeleteData:
+    """-> Done. Moves it to the trash; RestoreFromTrash(done.token) brings it back."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class ViewTokens:
+    """-> TokenView of the named rows (positions from 0), by the same code that feeds the loop."""
+
+    data: str
+    model: str
+    rows: tuple[int, ...]
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CountTokens:
+    """-> TokenStatistics, over all rows; sends Progress."""
+
+    data: str
+    model: str
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+
+# --------------------------------------------------------------------------------- models (librarian)
+
+
+@dataclass(frozen=True)
+class StarterInfo:
+    """Something that ships in a package of the package index: a model or a data set."""
+
+    id: str
+    kind: str
+    title: str
+    description: str
+    licence: str
+    num_bytes: int
+    installed: bool
+    description_zh: str = ""
+    title_zh: str = ""
+    pinned_prompts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model on disk. `kind` is decoder or encoder; `source` says where it came from."""
+
+    id: str
+    title: str
+    kind: str
+    architecture: str
+    num_parameters: int
+    num_bytes: int
+    vocabulary_size: int
+    context_length: int
+    licence: str
+    source: str
+    path: str
+    has_chat_template: bool
+    languages: tuple[str, ...] = ()
+    created_utc: str = ""
+
+
+@dataclass(frozen=True)
+class ListModels:
+    """-> ModelList"""
+
+
+@dataclass(frozen=True)
+class ModelList:
+    models: tuple[ModelInfo, ...]
+    starters: tuple[StarterInfo, ...]
+
+
+@dataclass(frozen=True)
+class GetStarter:
+    """-> ModelInfo or DatasetInfo. Downloads, checks, unpacks, converts; sends Progress; cancellable."""
+
+    id: str
+
+
+@dataclass(frozen=True)
+class AddModel:
+    """-> ModelInfo. `path` is a folder with safetensors or a GGUF file."""
+
+    path: str
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class GetHubModel:
+    """-> ModelInfo, through huggingface_hub. `revision` may be a branch, a tag or a commit."""
+
+    repo_id: str
+    revision: str = "main"
+
+
+@dataclass(frozen=True)
+class DeleteModel:
+    """-> Done. Moves it to the trash."""
+
+    id: str
+
+
+@dataclass(frozen=True)
+class RestoreFromTrash:
+    """-> Done"""
+
+    token: str
+
+
+@dataclass(frozen=True)
+class DescribeMachine:
+    """-> MachineInfo"""
+
+
+@dataclass(frozen=True)
+class MachineInfo:
+    """What this machine can do. `device` is what `auto` would take: cpu, cuda or mps."""
+
+    device: str
+    device_name: str
+    num_cores: int
+    memory_bytes: int
+    free_memory_bytes: int
+    free_disk_bytes: int
+    has_bfloat16: bool
+    gpu_memory_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class EstimateRun:
+    """-> RunEstimate for a recipe (given as its fields); measures the machine once and keeps that."""
+
+    recipe: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunEstimate:
+    """A first estimate before Start. Seconds and bytes; `problems` are sentences in English."""
+
+    seconds: float
+    num_steps: int
+    memory_bytes: int
+    disk_bytes: int
+    download_bytes: int
+    num_trainable_parameters: int
+    num_tokens: int
+    trained_token_share: float
+    problems: tuple[str, ...] = ()
+
+
+# ------------------------------------------------------------------------------------ player requests
+
+
+@dataclass(frozen=True)
+class LoadModel:
+    """-> ModelLoaded. `source` is a model id, a folder, a run id, or run id + "@step" for a checkpoint."""
+
+    source: str
+
+
+@dataclass(frozen=True)
+class ModelLoaded:
+    source: str
+    title: str
+    base: str
+    num_parameters: int
+    has_chat_template: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ChatMessage:
+    """`role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """temperature 0 is greedy; top_k 0 is off; the seed makes a reply repeatable."""
+
+    temperature: float = 0.7
+    top_p: float = 0.9
+    top_k: int = 50
+    repetition_penalty: float = 1.0
+    max_new_tokens: int = 200
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Generate:
+    """-> Generated, with TextGenerated news on the way. Loads the source if it is not loaded yet."""
+
+    source: str
+    messages: tuple[ChatMessage, ...]
+    settings: SamplingSettings = SamplingSettings()
+
+
+@dataclass(frozen=True)
+class Generated:
+    """`finish` is stop (the model ended), length (max_new_tokens) or cancelled."""
+
+    text: str
+    num_prompt_tokens: int
+    num_new_tokens: int
+    seconds: float
+    finish: str
+    first_token_s: float = 0.0
+
+
+# -------------------------------------------------------------------------------- news on a request
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`phase` is a stable code (downloading, checking, unpacking, converting, reading, tokenising, loading,
+    measuring); `unit` is bytes, rows, tokens or ""; total 0 means unknown."""
+
+    phase: str
+    done: int
+    total: int
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class TextGenerated:
+    """A piece of the reply, to be appended."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """The request has no other result. `token` is what RestoreFromTrash takes, where that applies."""
+
+    token: str = ""
+    num_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The request's end when it could not be done: the fields of a UserError or BugError."""
+
+    code: str
+    message: str
+    template: str = ""
+    fields: dict[str, Any] = field(default_factory=dict)
+    detail: str = ""
+
+
+LibrarianRequest = Union[
+    ImportData, PreviewData, ListData, ReadRows, ReadIssues, SetRoles, RenameData, DeleteData, ViewTokens,
+    CountTokens, ListModels, GetStarter, AddModel, GetHubModel, DeleteModel, RestoreFromTrash,
+    DescribeMachine, EstimateRun,
+]  # fmt: skip
+PlayerRequest = Union[LoadModel, Generate]
+
+
+# ------------------------------------------------------------------------------------------- the codec
+
+
+def to_json(message: Any) -> dict[str, Any]:
+    """A message as JSON values, with its class under "type"."""
+    return {"type": type(message).__name__, **_plain(message)}
+
+
+def from_json(value: dict[str, Any]) -> Any:
+    """The message that `to_json` wrote. Unknown fields are left out, so that an older build reads a newer one.
+
+    Raises:
+        KeyError: if "type" is missing or names no message of this protocol.
+        TypeError: if a field that has no default is missing.
+    """
+    return _build(_MESSAGES[value["type"]], value)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value
+
+
+@functools.cache
+def _field_types(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _build(expected: Any, value: Any) -> Any:
+    origin = typing.get_origin(expected)
+    if origin in (Union, types.UnionType):
+        chosen = [arm for arm in typing.get_args(expected) if arm is not type(None)]
+        return None if value is None else _build(chosen[0], value)
+    if origin is tuple:
+        arms = typing.get_args(expected)
+        if len(arms) == 2 and arms[1] is Ellipsis:
+            return tuple(_build(arms[0], item) for item in value)
+        return tuple(_build(arm, item) for arm, item in zip(arms, value, strict=True))
+    if origin is dict:
+        item_type = typing.get_args(expected)[1]
+        return {key: _build(item_type, item) for key, item in value.items()}
+    if dataclasses.is_dataclass(expected) and isinstance(expected, type):
+        known = _field_types(expected)
+        return expected(**{key: _build(known[key], item) for key, item in value.items() if key in known})
+    return value
+
+
+_MESSAGES: dict[str, type] = {
+    name: thing
+    for name, thing in list(globals().items())
+    if isinstance(thing, type) and dataclasses.is_dataclass(thing)
+}

@@ -1,0 +1,229 @@
+"""Starting, finding and commanding the program's child processes.
+
+A training run is a detached child: it outlives whoever started it. What is shared with it lies in the run
+folder: `recipe.toml`, the journal, `commands/`, `worker.json` (who it is), `heartbeat` and `run.lock`.
+No torch here: the window and the terminal import this.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import filelock
+import psutil
+
+from engine.errors import UserError
+from engine.home import Home
+from engine.journal import JournalWriter, read_journal
+from engine.messages import RunCommand, RunCreated, from_json, to_json
+from engine.recipe import Recipe
+
+PROGRAM_FOLDER = Path(__file__).resolve().parent.parent
+RECIPE_NAME = "recipe.toml"
+LOCK_NAME = "run.lock"
+WORKER_NAME = "worker.json"
+HEARTBEAT_NAME = "heartbeat"
+LOG_NAME = "worker.log"
+COMMANDS_NAME = "commands"
+
+
+# ------------------------------------------------------------------------------------ a run's life
+
+
+def create_run(home: Home, recipe: Recipe) -> str:
+    """Make the run folder with the recipe frozen in it, and return the run's id. Nothing is started.
+
+    Raises:
+        UserError: "data-not-found" or "model-not-found", before anything is written.
+    """
+    data = _read_card(home.data / recipe.data / "dataset.json")
+    if not recipe.data or data is None:
+        raise UserError(
+            "data-not-found", "There is no data set {data!r}. Import one with: python main.py data import FILE --name N",
+            data=recipe.data,
+        )  # fmt: skip
+    model_title = _model_title(home, recipe.model)
+    frozen = recipe.resolved(num_rows=data["rows_kept"], num_cores=psutil.cpu_count() or 1)
+    frozen = frozen.replace(name=frozen.name or f"{recipe.data} · {recipe.method}")
+    folder = _new_run_folder(home)
+    (folder / COMMANDS_NAME).mkdir()
+    frozen.save(folder / RECIPE_NAME)
+    journal = JournalWriter(folder, folder.name)
+    journal.append(
+        RunCreated(frozen.name, frozen.to_dict(), model_title, data.get("title") or data["name"], data["hash"]),
+        durable=True,
+    )
+    journal.close()
+    return folder.name
+
+
+def start_run(home: Home, run_id: str) -> None:
+    """Start the worker of a run, new or interrupted, as a detached child.
+
+    Raises:
+        UserError: "run-not-found"; "run-is-alive" if its worker is at work already.
+    """
+    folder = run_folder(home, run_id)
+    with filelock.FileLock(folder / "launch.lock", timeout=10):
+        if is_alive(folder):
+            raise UserError("run-is-alive", "Run {run!r} is already at work.", run=run_id)
+        for stale in (folder / COMMANDS_NAME).glob("*.json"):
+            stale.unlink()
+        with (folder / LOG_NAME).open("ab") as log:
+            child = subprocess.Popen(
+                child_command("engine.worker", str(folder)),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                cwd=folder, env=child_environment(), **_detached(),
+            )  # fmt: skip
+        _write_whole(folder / WORKER_NAME, {"pid": child.pid, "started": _started(child.pid)})
+
+
+def send_command(folder: Path, command: RunCommand) -> None:
+    """Leave a command for the worker; it is honoured between two steps, in the order of sending."""
+    commands = folder / COMMANDS_NAME
+    commands.mkdir(exist_ok=True)
+    _write_whole(commands / f"{time.time_ns():020d}-{secrets.token_hex(4)}.json", to_json(command))
+
+
+def take_commands(folder: Path) -> list[RunCommand]:
+    """The commands that wait, oldest first; they are gone from the folder afterwards."""
+    taken = []
+    for path in sorted((folder / COMMANDS_NAME).glob("*.json")):
+        taken.append(from_json(json.loads(path.read_text(encoding="utf-8"))))
+        path.unlink()
+    return taken
+
+
+def is_alive(folder: Path) -> bool:
+    """Whether the worker that was last started for this run folder is still running."""
+    worker = _read_card(folder / WORKER_NAME)
+    return worker is not None and worker["started"] is not None and _started(worker["pid"]) == worker["started"]
+
+
+def was_started(folder: Path) -> bool:
+    return (folder / WORKER_NAME).exists()
+
+
+def seconds_since_heartbeat(folder: Path) -> float | None:
+    """How long ago the worker last showed life; None before its first beat."""
+    try:
+        return max(0.0, time.time() - (folder / HEARTBEAT_NAME).stat().st_mtime)
+    except FileNotFoundError:
+        return None
+
+
+def run_folder(home: Home, run_id: str) -> Path:
+    """The folder of a run given by its id, or by a beginning of it that fits only one.
+
+    Raises:
+        UserError: "run-not-found" or "run-ambiguous".
+    """
+    exact = home.run(run_id)
+    if run_id and (exact / "events.jsonl").exists() and exact.parent == home.runs:
+        return exact
+    found = [path for path in home.runs.glob("*") if run_id and path.name.startswith(run_id)]
+    if len(found) > 1:
+        raise UserError("run-ambiguous", "{run!r} fits {count} runs; give more of the id.", run=run_id, count=len(found))
+    if not found:
+        raise UserError("run-not-found", "There is no run {run!r}. `python main.py runs` lists them.", run=run_id)
+    return found[0]
+
+
+def log_tail(folder: Path, num_chars: int = 4000) -> str:
+    """The end of what the worker and its libraries printed, for a report."""
+    try:
+        return (folder / LOG_NAME).read_bytes()[-num_chars:].decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+
+
+# -------------------------------------------------------------------------------------- child processes
+
+
+def child_command(module: str, *arguments: str) -> list[str]:
+    """How to run a module of this program as a child: same interpreter, no stray folder on its path."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of a child: UTF-8, this program importable, no network where none was asked for."""
+    paths = [str(PROGRAM_FOLDER), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+        "PYTHONUTF8": "1",
+        "PYTHONUNBUFFERED": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+    }
+
+
+def explain_exit(code: int) -> str:
+    """A child's exit code as a sentence. The one place where this is done."""
+    if code == 0:
+        return "It ended by itself."
+    if code in (-9, 137):
+        return "It was killed: by you, or by the system because memory ran out."
+    if code in (-15, 143):
+        return "It was asked to end."
+    if code in (-11, 139, -1073741819):
+        return "It crashed inside a native library."
+    return f"It ended with exit code {code}."
+
+
+def _detached() -> dict[str, Any]:
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}
+
+
+def _started(pid: int) -> float | None:
+    """When a process started, which with its number names it for good; None if it has ended."""
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.Error:
+        return None
+
+
+def _new_run_folder(home: Home) -> Path:
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = home.run(f"{stamp}-{secrets.token_hex(2)}")
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _model_title(home: Home, model: str) -> str:
+    card = _read_card(home.models / model / "model.json") if model else None
+    if card is not None:
+        return str(card["title"])
+    if model and (Path(model) / "config.json").exists():
+        return Path(model).name
+    if model and read_journal(home.run(model.split("@")[0]))[0]:
+        return model
+    raise UserError(
+        "model-not-found", "There is no model {model!r}. `python main.py models` lists what there is.", model=model
+    )
+
+
+def _read_card(path: Path) -> dict[str, Any] | None:
+    try:
+        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return card
+
+
+def _write_whole(path: Path, value: dict[str, Any]) -> None:
+    """Write a small file so that a reader sees all of it or none."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(value), encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,213 @@
+"""A run as the window follows it: the journal's entries folded into what panels show.
+
+`LiveRun` folds; `RunMonitor` finds the runs that are at work, reads their journals backstage and sends
+`LiveRun.changed` at most ten times a second. Nothing here draws.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QObject, QTimer, Signal
+
+from engine import messages as m
+from engine.home import Home
+from engine.journal import Entry, read_journal
+from engine.processes import is_alive, was_started
+from gui.backstage import Backstage
+
+POLL_MS = 250
+ENDED = ("finished", "stopped", "failed", "interrupted")
+
+
+class LiveRun(QObject):
+    """One run's state, folded from its journal.
+
+    `status` is one of queued, running, paused, finished, stopped, failed, interrupted. `series` maps a metric
+    (train_loss, val_loss, perplexity, learning_rate, grad_norm, tokens_per_second, memory_bytes,
+    cpu_percent, machine_memory_percent, gpu_percent, gpu_memory_bytes) to {step: value}, each step once.
+    """
+
+    changed = Signal()
+
+    def __init__(self, run_id: str, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.id = run_id
+        self.name = run_id
+        self.status = "queued"
+        self.recipe: dict[str, Any] = {}
+        self.model_title = self.data_name = ""
+        self.phase = m.PhaseChanged("starting")
+        self.step = self.num_steps = 0
+        self.elapsed_s = 0.0
+        self.prepared: m.DataPrepared | None = None
+        self.environment: dict[str, Any] = {}
+        self.series: dict[str, dict[int, float]] = defaultdict(dict)
+        self.samples: dict[tuple[int, int], m.SampleGenerated] = {}
+        self.checkpoints: dict[int, m.CheckpointSaved] = {}
+        self.best_val_loss: float | None = None
+        self.failure: m.RunFailed | None = None
+        self.result: m.RunFinished | None = None
+        self.entries: list[Entry] = []
+        self.offset = 0
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in ENDED
+
+    @property
+    def train_loss(self) -> float | None:
+        return self.series["train_loss"].get(self.step)
+
+    def eta_s(self) -> float | None:
+        """Seconds to go, from the median of the last 30 steps' times; None before three steps."""
+        times = list(self.series["step_s"].values())[-30:]
+        if len(times) < 3 or not self.num_steps:
+            return None
+        return sorted(times)[len(times) // 2] * (self.num_steps - self.step)
+
+    def fold(self, entries: list[Entry]) -> None:
+        for entry in entries:
+            self.entries.append(entry)
+            self._fold(entry.event)
+
+    def _fold(self, event: Any) -> None:
+        match event:
+            case m.RunCreated():
+                self.name, self.recipe = event.name, event.recipe
+                self.model_title, self.data_name = event.model_title, event.data_name
+                self.num_steps = event.recipe.get("num_steps") or 0
+            case m.RunStarted():
+                self.status, self.environment, self.failure = "running", event.environment, None
+                self.step = event.resumed_from_step
+            case m.PhaseChanged():
+                self.phase = event
+            case m.DataPrepared():
+                self.prepared, self.num_steps = event, event.num_steps
+            case m.StepFinished():
+                self._fold_step(event)
+            case m.ResourcesMeasured():
+                self._note(event.step, event, "memory_bytes", "cpu_percent", "machine_memory_percent")
+                self._note(event.step, event, "gpu_percent", "gpu_memory_bytes")
+            case m.EvalFinished():
+                self._note(event.step, event, "val_loss", "perplexity")
+                if event.val_loss is not None:
+                    self.best_val_loss = min(event.val_loss, self.best_val_loss or event.val_loss)
+            case m.SampleGenerated():
+                self.samples[event.step, event.prompt_index] = event
+            case m.CheckpointSaved():
+                self.checkpoints[event.step] = event
+            case m.CheckpointRemoved():
+                self.checkpoints.pop(event.step, None)
+            case m.RunPaused():
+                self.status = "paused"
+            case m.RunResumed():
+                self.status = "running"
+            case m.RunStopped():
+                self.status, self.step = "stopped", event.step
+            case m.RunFinished():
+                self.status, self.result = "finished", event
+            case m.RunFailed():
+                self.status, self.failure = "failed", event
+
+    def _fold_step(self, event: m.StepFinished) -> None:
+        self.series["step_s"][event.step] = event.elapsed_s - self.elapsed_s
+        self.step, self.elapsed_s = event.step, event.elapsed_s
+        self._note(event.step, event, "train_loss", "learning_rate", "grad_norm", "tokens_per_second")
+
+    def _note(self, step: int, event: Any, *names: str) -> None:
+        for name in names:
+            value = getattr(event, name)
+            if value is not None:
+                self.series[name][step] = value
+
+
+class RunMonitor(QObject):
+    """Follows every run that is at work, whoever started it.
+
+    `runs` holds them by id, and those that ended while the window was open. `started` and `ended` carry an
+    id; `current` is the one the run bar shows: the newest at work, else the newest that ended here.
+    """
+
+    started = Signal(str)
+    ended = Signal(str)
+    progressed = Signal(str)
+
+    def __init__(self, home: Home, backstage: Backstage, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._home = home
+        self._backstage = backstage
+        self._reading = False
+        self._known_over: set[str] = set()
+        self.runs: dict[str, LiveRun] = {}
+        self._timer = QTimer(self)
+        self._timer.setInterval(POLL_MS)
+        self._timer.timeout.connect(self.poll)
+        self._timer.start()
+
+    @property
+    def current(self) -> LiveRun | None:
+        at_work = [run for run in self.runs.values() if not run.is_over]
+        return max(at_work or self.runs.values(), key=lambda run: run.id, default=None)
+
+    def watch(self, run_id: str) -> LiveRun:
+        """Follow a run from its first entry on, also one that was started again."""
+        self._known_over.discard(run_id)
+        run = self.runs.get(run_id)
+        if run is None:
+            run = self.runs[run_id] = LiveRun(run_id, self)
+            self.started.emit(run_id)
+        elif run.is_over:
+            run.status = "queued"
+            run.changed.emit()
+        return run
+
+    def poll(self) -> None:
+        if self._reading:
+            return
+        self._reading = True
+        offsets = {run.id: run.offset for run in self.runs.values() if not run.is_over}
+        known = set(self.runs) | self._known_over
+        self._backstage.ask(lambda: self._read(offsets, known), self._take, self._on_error)
+
+    def _read(self, offsets: dict[str, int], known: set[str]) -> dict[str, tuple[list[Entry], int, bool]]:
+        """Backstage: what is new in the journals, and whether each worker lives (looked at before reading)."""
+        found = {}
+        for folder in _run_folders(self._home):
+            if folder.name not in offsets and folder.name in known and not is_alive(folder):
+                continue
+            alive = is_alive(folder) or not was_started(folder)
+            found[folder.name] = (*read_journal(folder, offsets.get(folder.name, 0)), alive)
+        return found
+
+    def _take(self, found: dict[str, tuple[list[Entry], int, bool]]) -> None:
+        self._reading = False
+        for run_id, (entries, offset, alive) in found.items():
+            if run_id not in self.runs and not alive:
+                self._known_over.add(run_id)
+                continue
+            run = self.watch(run_id) if run_id not in self.runs else self.runs[run_id]
+            if run.is_over:
+                continue  # its worker is on its way out, or was started again: `watch` reopens it
+            run.fold(entries)
+            run.offset = offset
+            if not alive and not run.is_over:
+                run.status = "interrupted"
+            if entries or run.is_over:
+                run.changed.emit()
+                self.progressed.emit(run_id)
+            if run.is_over:
+                self.ended.emit(run_id)
+
+    def _on_error(self, error: Exception) -> None:
+        self._reading = False
+        self._backstage.failed.emit(error)
+
+
+def _run_folders(home: Home) -> list[Path]:
+    try:
+        return sorted(path for path in home.runs.iterdir() if (path / "events.jsonl").exists())
+    except FileNotFoundError:
+        return []
