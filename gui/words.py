@@ -1,4 +1,4 @@
-"""The interface's language: English in the code, 简体中文 in `assets/i18n/zh_CN.json`, switchable at run time.
+"""The interface's language: English in the code, 简体中文 in `assets/i18n/zh_CN/*.json`, switchable at run time.
 
 `tr("Start")` gives the word now; `bind(button.setText, "Start")` also gives it again whenever the language
 changes. Text that depends on state is written by the widget itself, on `language.changed`.
@@ -32,8 +32,9 @@ class Language(QObject):
 
     def use(self, code: str) -> None:
         """Switch to "en" or "zh_CN"; every bound word is set anew, then `changed` is sent."""
-        path = CATALOGUES / f"{code}.json"
-        self._words = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self._words = {}
+        for path in sorted((CATALOGUES / code).glob("*.json")):
+            self._words |= json.loads(path.read_text(encoding="utf-8"))
         self.code = code
         alive = []
         for reference, text, values in self._bound:
