@@ -1,0 +1,375 @@
+"""Text out of a causal language model: rendering, prefill, the decode loop, sampling, streaming.
+
+Owns everything between a conversation and the reply's text. Knows nothing of requests, pipes or the window;
+how weights come from disk is `engine.models`' matter.
+
+Shapes: B batch, T time, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jinja2.exceptions import TemplateError
+from transformers import DynamicCache
+
+from engine.errors import UserError
+from engine.home import Home
+from engine.messages import ChatMessage, Generated, SamplingSettings
+
+if TYPE_CHECKING:
+    from engine.models import LoadedModel
+
+# Names of end-of-turn tokens in the field's chat formats: some models forget to list theirs as an end token.
+END_OF_TURN_TOKENS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>")
+UNFINISHED = "\ufffd"  # what a tokenizer writes for a character of which only some bytes have come
+
+
+class Generator:
+    """A loaded model that answers. Not thread-safe: one reply at a time."""
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.end_ids = end_token_ids(model, tokenizer)
+        self.loaded: LoadedModel | None = None
+
+    @classmethod
+    def load(cls, home: Home, source: str, device: str = "auto", dtype: str = "auto") -> Generator:
+        """`source` is a model id of the library, a folder, a run id, or "run-id@step" for a checkpoint.
+
+        Raises:
+            UserError: if there is no such source, or its files are not whole.
+        """
+        from engine.models import load_for_inference  # noqa: PLC0415 - tests bring their own model
+
+        loaded = load_for_inference(home, source, device, dtype)
+        generator = cls(loaded.model, loaded.tokenizer)
+        generator.loaded = loaded
+        return generator
+
+    @property
+    def has_chat_template(self) -> bool:
+        return bool(getattr(self.tokenizer, "chat_template", None))
+
+    def reply(
+        self,
+        messages: Sequence[ChatMessage],
+        settings: SamplingSettings | None = None,
+        on_text: Callable[[str], Any] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Generated:
+        """The model's next message; the same messages, settings and weights give the same one.
+
+        `on_text` gets pieces that make up the reply's text; `should_stop` is asked before each token.
+
+        Raises:
+            UserError: "prompt-too-long" if nothing could follow the prompt within the model's context.
+        """
+        return self._run(
+            prompt_ids(self.tokenizer, messages), settings or SamplingSettings(), on_text, should_stop
+        )
+
+    def complete(
+        self,
+        text: str,
+        settings: SamplingSettings | None = None,
+        on_text: Callable[[str], Any] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Generated:
+        """What follows `text`, with no chat template around it. Otherwise as `reply`."""
+        ids = list(self.tokenizer(text)["input_ids"])
+        return self._run(ids, settings or SamplingSettings(), on_text, should_stop)
+
+    def _run(
+        self,
+        prompt: list[int],
+        settings: SamplingSettings,
+        on_text: Callable[[str], Any] | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> Generated:
+        started = time.perf_counter()
+        context = context_length(self.model)
+        if len(prompt) >= context:
+            raise UserError(
+                "prompt-too-long",
+                "The conversation is {num_tokens} tokens long; this model reads {context} at most. "
+                "Clear the conversation or shorten the prompt.",
+                num_tokens=len(prompt), context=context,
+            )  # fmt: skip
+        stream = TextStream(self.tokenizer, on_text)
+        sampler = Sampler(settings, model_device(self.model))
+        budget = min(settings.max_new_tokens, context - len(prompt))
+        finish, first_token_s = "length", 0.0
+        with torch.inference_mode():
+            decoder = CachedDecoder(self.model)
+            logits_V = decoder.prefill(prompt)
+            sampler.see(prompt)
+            while len(stream.ids) < budget:
+                if should_stop is not None and should_stop():
+                    finish = "cancelled"
+                    break
+                token = sampler.choose(logits_V)
+                first_token_s = first_token_s or time.perf_counter() - started
+                if token in self.end_ids:
+                    finish = "stop"
+                    break
+                sampler.see([token])
+                stream.add(token)
+                if len(stream.ids) < budget:
+                    logits_V = decoder.step(token)
+        text = stream.finish()
+        return Generated(
+            text, len(prompt), len(stream.ids), time.perf_counter() - started, finish, first_token_s
+        )
+
+
+def generate_greedy(
+    model: Any, tokenizer: Any, prompts: Sequence[str], max_new_tokens: int, system: str | None = None
+) -> list[str]:
+    """Answer each prompt greedily, in one left-padded batch, with a model that may be in training.
+
+    The model's train/eval flags are as before afterwards, the global random state is not touched and no
+    gradient is made. Each prompt is one user message (or plain text where there is no chat template).
+
+    Raises:
+        UserError: "prompt-too-long" as in `Generator.reply`.
+    """
+    if not prompts:
+        return []
+    head = [ChatMessage("system", system)] if system else []
+    rows = [prompt_ids(tokenizer, [*head, ChatMessage("user", prompt)]) for prompt in prompts]
+    longest, context = max(map(len, rows)), context_length(model)
+    if longest >= context:
+        raise UserError(
+            "prompt-too-long",
+            "The conversation is {num_tokens} tokens long; this model reads {context} at most. "
+            "Clear the conversation or shorten the prompt.",
+            num_tokens=longest, context=context,
+        )  # fmt: skip
+    ends = end_token_ids(model, tokenizer)
+    with torch.no_grad(), evaluating(model):
+        replies = _greedy_batch(model, rows, min(max_new_tokens, context - longest), ends)
+    return [decode(tokenizer, ids) for ids in replies]
+
+
+def _greedy_batch(model: Any, rows: list[list[int]], budget: int, ends: frozenset[int]) -> list[list[int]]:
+    device = model_device(model)
+    longest = max(map(len, rows))
+    ids_BT = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=device)
+    mask_BT = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device)
+    position_B1 = mask_BT.sum(-1, keepdim=True)
+    position_BT = (mask_BT.cumsum(-1) - 1).clamp(min=0)
+    replies: list[list[int]] = [[] for _ in rows]
+    cache, running = _new_cache(model), set(range(len(rows)))
+    for _ in range(budget):
+        out = model(
+            input_ids=ids_BT, attention_mask=mask_BT, position_ids=position_BT,
+            past_key_values=cache, use_cache=True, logits_to_keep=1,
+        )  # fmt: skip
+        chosen_B = out.logits[:, -1].argmax(-1)
+        for row, token in enumerate(chosen_B.tolist()):
+            if row in running and token in ends:
+                running.discard(row)
+            elif row in running:
+                replies[row].append(token)
+        if not running:
+            break
+        ids_BT, position_BT = chosen_B[:, None], position_B1
+        mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(rows), 1)], dim=1)
+        position_B1 = position_B1 + 1
+    return replies
+
+
+# ------------------------------------------------------------------------------------------- the prompt
+
+
+def prompt_ids(tokenizer: Any, messages: Sequence[ChatMessage]) -> list[int]:
+    """The conversation as the model expects it, up to where its next message begins; never empty.
+
+    Without a chat template the contents follow one another as plain text, a line each.
+
+    Raises:
+        UserError: "template-refused" if the model's template cannot render such a conversation.
+    """
+    if getattr(tokenizer, "chat_template", None):
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        try:
+            encoded = tokenizer.apply_chat_template(
+                turns, add_generation_prompt=True, tokenize=True, return_dict=True
+            )
+        except (TemplateError, ValueError) as refusal:
+            raise UserError(
+                "template-refused",
+                "The model's chat template does not accept this conversation: {reason}",
+                reason=str(refusal),
+            ) from refusal
+        ids = list(encoded["input_ids"])
+    else:
+        ids = list(tokenizer("\n".join(message.content for message in messages))["input_ids"])
+    return ids or [_first_id(tokenizer)]
+
+
+def end_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Every token after which a reply is over: the model's, the tokenizer's, and known end-of-turn tokens."""
+    ids: set[int] = set()
+    for owner in (getattr(model, "generation_config", None), getattr(model, "config", None), tokenizer):
+        value = getattr(owner, "eos_token_id", None)
+        ids.update(value if isinstance(value, list | tuple) else () if value is None else (value,))
+    special = set(getattr(tokenizer, "all_special_ids", ()))
+    named = (tokenizer.convert_tokens_to_ids(name) for name in END_OF_TURN_TOKENS)
+    return frozenset(ids | {token for token in named if token in special})
+
+
+def context_length(model: Any) -> int:
+    """Most tokens that fit, prompt and reply together."""
+    config = model.config.get_text_config()
+    return int(
+        getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2**31
+    )
+
+
+def _first_id(tokenizer: Any) -> int:
+    first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    return int(first or 0)
+
+
+# ------------------------------------------------------------------------------------------- the decoder
+
+
+class CachedDecoder:
+    """Any causal model of transformers, fed token by token with its keys and values kept."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._cache = _new_cache(model)
+        self._device = model_device(model)
+
+    def prefill(self, ids: Sequence[int]) -> torch.Tensor:
+        """The logits (V,) of what follows `ids`."""
+        return self._forward(torch.tensor([list(ids)], device=self._device))
+
+    def step(self, token: int) -> torch.Tensor:
+        """The logits (V,) of what follows one more token."""
+        return self._forward(torch.tensor([[token]], device=self._device))
+
+    def _forward(self, ids_BT: torch.Tensor) -> torch.Tensor:
+        out = self._model(input_ids=ids_BT, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
+        logits_V: torch.Tensor = out.logits[0, -1]
+        return logits_V
+
+
+def model_device(model: Any) -> torch.device:
+    """Where the model takes its ids."""
+    device: torch.device = next(model.parameters()).device
+    return device
+
+
+def _new_cache(model: Any) -> Any:
+    return DynamicCache(config=model.config)
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Eval mode inside; each module's own flag is put back afterwards, also after an error."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+# ------------------------------------------------------------------------------------------- sampling
+
+
+class Sampler:
+    """Chooses tokens in transformers' order: repetition penalty, temperature, top-k, top-p.
+
+    Has its own random state, seeded from the settings: a reply repeats, and nobody else's state is touched.
+    """
+
+    def __init__(self, settings: SamplingSettings, device: torch.device) -> None:
+        self._settings = settings
+        self._random = torch.Generator(device).manual_seed(settings.seed)
+        self._seen: set[int] = set()
+
+    def see(self, ids: Sequence[int]) -> None:
+        """These tokens stand in the text, for the repetition penalty."""
+        self._seen.update(ids)
+
+    def choose(self, logits_V: torch.Tensor) -> int:
+        """The next token. `logits_V`: (V,), any float type; it is left as it is."""
+        settings = self._settings
+        if settings.repetition_penalty != 1.0 and self._seen:
+            logits_V = self._penalised(logits_V.float())
+        if settings.temperature <= 0:
+            return int(logits_V.argmax())
+        scores = logits_V.float() / settings.temperature
+        count = min(settings.top_k or scores.numel(), scores.numel())
+        scores, order = scores.topk(count) if count < scores.numel() else scores.sort(descending=True)
+        probabilities = scores.softmax(-1)
+        if settings.top_p < 1.0:
+            before = probabilities.cumsum(-1) - probabilities
+            keep = before < settings.top_p
+            keep[0] = True
+            probabilities = probabilities * keep
+        return int(order[torch.multinomial(probabilities, 1, generator=self._random)])
+
+    def _penalised(self, logits_V: torch.Tensor) -> torch.Tensor:
+        seen = torch.tensor(sorted(self._seen), device=logits_V.device)
+        scores, penalty = logits_V[seen], self._settings.repetition_penalty
+        return logits_V.index_copy(0, seen, torch.where(scores < 0, scores * penalty, scores / penalty))
+
+
+# ------------------------------------------------------------------------------------------- streaming
+
+
+@dataclass
+class TextStream:
+    """Tokens in, text out as soon as it is whole: no halves of characters, no lost spaces.
+
+    A token's text depends on its neighbours (spaces, bytes of one character), so the last piece is decoded
+    together with the new tokens, and what it alone decodes to is cut off.
+    """
+
+    tokenizer: Any
+    on_text: Callable[[str], Any] | None = None
+    ids: list[int] = field(default_factory=list)
+    _text: list[str] = field(default_factory=list)
+    _start: int = 0  # where the last piece begins
+    _done: int = 0  # up to where the text is out
+
+    def add(self, token: int) -> None:
+        self.ids.append(token)
+        whole = self._decode(self.ids[self._start :])
+        if not whole.endswith(UNFINISHED):
+            self._emit(whole)
+
+    def finish(self) -> str:
+        """Send what is left, finished or not, and return the whole text."""
+        self._emit(self._decode(self.ids[self._start :]))
+        return "".join(self._text)
+
+    def _emit(self, whole: str) -> None:
+        piece = whole[len(self._decode(self.ids[self._start : self._done])) :]
+        if piece:
+            self._text.append(piece)
+            if self.on_text is not None:
+                self.on_text(piece)
+            self._start, self._done = self._done, len(self.ids)
+
+    def _decode(self, ids: list[int]) -> str:
+        return decode(self.tokenizer, ids)
+
+
+def decode(tokenizer: Any, ids: Sequence[int]) -> str:
+    """Text as the model wrote it: no special tokens, no tidied spaces."""
+    text: str = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text
