@@ -60,11 +60,32 @@ def _setting(
 
 
 @dataclass(frozen=True)
+class Problem:
+    """What does not hold: the recipe's key, and the sentence that says so, with its fields."""
+
+    key: str
+    template: str
+    fields: dict[str, Any]
+
+    def __str__(self) -> str:
+        return self.template.format(**self.fields)
+
+
+class RecipeError(UsageError):
+    """All that does not hold in a recipe, at once: in `problems`, and in the sentence."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = tuple(problems)
+        text = " ".join(map(str, problems))
+        super().__init__("recipe-invalid", "The recipe does not hold: {problems}", problems=text)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A run, before it runs. None means "chosen for you"; `resolved` fills those in.
 
     Raises:
-        UsageError: at construction, naming every contradiction at once.
+        RecipeError: at construction, naming every contradiction at once.
     """
 
     name: str = _setting("", "Name", "What you will find this run by.", group="simple")
@@ -178,13 +199,16 @@ class Recipe:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        problems = [text for spec in dataclasses.fields(self) for text in _problems(spec, getattr(self, spec.name))]
+        problems = [found for spec in FIELDS.values() for found in _problems(spec, getattr(self, spec.name))]
         if self.method == "full" and self.dropout:
-            problems.append("dropout belongs to the adapter; full fine-tuning has none.")
+            text = "dropout belongs to the adapter; full fine-tuning has none."
+            problems.append(Problem("dropout", text, {}))
         if self.num_steps and self.warmup_steps and self.warmup_steps > self.num_steps:
-            problems.append(f"warmup_steps ({self.warmup_steps}) is more than num_steps ({self.num_steps}).")
+            text = "warmup_steps ({warmup_steps}) is more than num_steps ({num_steps})."
+            fields = {"warmup_steps": self.warmup_steps, "num_steps": self.num_steps}
+            problems.append(Problem("warmup_steps", text, fields))
         if problems:
-            raise UsageError("recipe-invalid", "The recipe does not hold: {problems}", problems=" ".join(problems))
+            raise RecipeError(problems)
 
     def replace(self, **changes: Any) -> Recipe:
         return dataclasses.replace(self, **changes)
@@ -195,21 +219,20 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:
-        """Raises UsageError for unknown keys and wrong values, all at once; texts are read as their field's type."""
+        """Raises RecipeError for all unknown keys and wrong values at once; texts are read as the field's type."""
         problems, fields = [], {}
         for key, value in values.items():
-            spec = FIELDS.get(key)
-            if spec is None:
-                near = difflib.get_close_matches(key, FIELDS, 1)
-                problems.append(f"There is no {key!r}" + (f"; did you mean {near[0]!r}?" if near else "."))
-                continue
             try:
                 fields[key] = _coerce(key, value)
-            except ValueError as wrong:
-                problems.append(str(wrong))
+            except _Wrong as wrong:
+                problems.append(wrong.problem)
+        try:
+            recipe = cls(**fields)
+        except RecipeError as wrong:
+            problems += wrong.problems
         if problems:
-            raise UsageError("recipe-invalid", "The recipe does not hold: {problems}", problems=" ".join(problems))
-        return cls(**fields)
+            raise RecipeError(problems)
+        return recipe
 
     def to_toml(self) -> str:
         return tomli_w.dumps({key: value for key, value in self.to_dict().items() if value is not None})
@@ -271,15 +294,26 @@ def _field_type(key: str) -> tuple[type, bool]:
     return (tuple if typing.get_origin(hint) is tuple else hint), False
 
 
+class _Wrong(ValueError):
+    def __init__(self, key: str, template: str, **fields: Any) -> None:
+        self.problem = Problem(key, template, {"key": key, **fields})
+        super().__init__(str(self.problem))
+
+
 def _coerce(key: str, value: Any) -> Any:
-    """`value` as the field's type; texts come from --set. Raises ValueError with a sentence."""
+    """`value` as the field's type; texts come from --set. Raises _Wrong with a sentence."""
+    if key not in FIELDS:
+        near = difflib.get_close_matches(key, FIELDS, 1)
+        if near:
+            raise _Wrong(key, "There is no {key!r}; did you mean {near!r}?", near=near[0])
+        raise _Wrong(key, "There is no {key!r}.")
     kind, optional = _field_type(key)
     if optional and (value is None or value in ("auto", "none", "")):
         return None
     if kind is tuple:
         parts = re.split(r"\s*,\s*", value.strip()) if isinstance(value, str) else value
         if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
-            raise ValueError(f"{key} is {value!r}; a list of texts was expected.")
+            raise _Wrong(key, "{key} is {value!r}; a list of texts was expected.", value=value)
         return tuple(part for part in parts if part)
     if kind is str and isinstance(value, str):
         return value
@@ -294,23 +328,32 @@ def _coerce(key: str, value: Any) -> Any:
             number = math.nan
         if math.isfinite(number) and (kind is float or number == int(number)):
             return kind(number)
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-    raise ValueError(f"{key} is {value!r}; {names[kind]} was expected.")
+    names = {
+        int: "{key} is {value!r}; a whole number was expected.",
+        float: "{key} is {value!r}; a number was expected.",
+        bool: "{key} is {value!r}; true or false was expected.",
+        str: "{key} is {value!r}; a text was expected.",
+    }
+    raise _Wrong(key, names[kind], value=value)
 
 
-def _problems(spec: dataclasses.Field[Any], value: Any) -> list[str]:
-    rules = spec.metadata
+def _problems(spec: dataclasses.Field[Any], value: Any) -> list[Problem]:  # noqa: PLR0911 - one a rule
+    rules, key = spec.metadata, spec.name
+
+    def wrong(template: str, **fields: Any) -> list[Problem]:
+        return [Problem(key, template, {"key": key, "value": value, **fields})]
+
     if value is None:
         return []
     if rules["choices"] and value not in rules["choices"]:
-        return [f"{spec.name} is {value!r}; it can be {', '.join(rules['choices'])}."]
+        return wrong("{key} is {value!r}; it can be {choices}.", choices=", ".join(rules["choices"]))
     if isinstance(value, int | float) and not isinstance(value, bool):
         if not math.isfinite(value):
-            return [f"{spec.name} is {value}; a finite number was expected."]
+            return wrong("{key} is {value}; a finite number was expected.")
         if rules["minimum"] is not None and value < rules["minimum"]:
-            return [f"{spec.name} is {value}; it must be {rules['minimum']} or more."]
+            return wrong("{key} is {value}; it must be {minimum} or more.", minimum=rules["minimum"])
         if rules["above"] is not None and value <= rules["above"]:
-            return [f"{spec.name} is {value}; it must be more than {rules['above']}."]
+            return wrong("{key} is {value}; it must be more than {above}.", above=rules["above"])
         if rules["maximum"] is not None and value > rules["maximum"]:
-            return [f"{spec.name} is {value}; it must be {rules['maximum']} or less."]
+            return wrong("{key} is {value}; it must be {maximum} or less.", maximum=rules["maximum"])
     return []
