@@ -225,7 +225,11 @@ RunCommand = Union[PauseRun, ResumeRun, StopRun, SaveCheckpoint, SampleNow]
 
 @dataclass(frozen=True)
 class RowIssue:
-    """A row that cannot be used. `row` counts from 1 in the file; `column` may be empty."""
+    """A row that cannot be used. `row` counts from 1 in the file; `column` may be empty.
+
+    `line` is where the row begins in the file, from 1; 0 where the format has no lines. `template` and `fields`
+    are the sentence of `message` before its braces were filled, for the window's language.
+    """
 
     file: str
     row: int
@@ -233,6 +237,9 @@ class RowIssue:
     message: str
     column: str = ""
     value: str = ""
+    line: int = 0
+    template: str = ""
+    fields: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -262,12 +269,17 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class RowsPage:
-    """Rows `offset`… of a data set; every cell as text, one tuple a row, in the order of `columns`."""
+    """Rows `offset`… of a data set; every cell as text, one tuple a row, in the order of `columns`.
+
+    `total` counts the rows that fit the query; `positions` are the places of `rows` in the whole data set.
+    """
 
     name: str
     offset: int
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    total: int = 0
+    positions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -287,7 +299,8 @@ class TokenChip:
 class TokenRow:
     """A row as the loop will be fed: chips in order, and what is wrong with it.
 
-    `checks` are codes: nothing-trained, end-of-turn-not-trained, truncated-prompt, truncated-completion.
+    `checks` are codes: nothing-trained, end-of-turn-not-trained, truncated-prompt, truncated-completion,
+    glued-boundary, system-merged, template-refused.
     """
 
     row: int
