@@ -1,0 +1,281 @@
+"""The training loop: from tokens and a model to weights on disk, readable from top to bottom.
+
+Knows recipes, batches, checkpoints and events; knows nothing of processes, locks or windows. What happens
+outside (a pause, a stop) reaches it through `Outside`, between two optimiser steps.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from engine import messages as m
+from engine.batches import BatchPlan, EncodedRow, collate
+from engine.checkpoint import (
+    TrainingState,
+    checkpoint_path,
+    clear_staging,
+    commit_folder,
+    load_checkpoint,
+    prune_checkpoints,
+    save_checkpoint,
+)
+from engine.errors import UserError
+from engine.generate import generate_greedy
+from engine.methods import Method
+from engine.models import RESULT_NAME
+from engine.optimizer import MasterAdamW, learning_rate_at
+from engine.recipe import Recipe
+from engine.tasks.causal_lm import CausalLanguageModel
+
+EVAL_BATCH_ROWS = 8
+
+
+class Outside(Protocol):
+    """What the loop needs of the world."""
+
+    def tell(self, event: Any, *, durable: bool = False) -> None:
+        """Append an event to the run's journal."""
+
+    def commands(self) -> list[m.RunCommand]:
+        """Commands that have come since the last call."""
+
+    def measure(self, step: int) -> None:
+        """Tell the machine's load, if it is time to."""
+
+
+class StopAsked(Exception):
+    """The user asked for an end; the loop saves a checkpoint and returns."""
+
+
+@dataclass
+class PinnedPrompt:
+    """A prompt whose answer is watched, with the answer of the data where there is one."""
+
+    prompt: str
+    reference: str = ""
+
+
+@dataclass
+class Training:
+    """Everything that one run trains with. `model` is prepared: what requires a gradient is trained."""
+
+    recipe: Recipe
+    folder: Path
+    model: Any
+    tokenizer: Any
+    method: Method
+    device: str
+    train_rows: Sequence[EncodedRow]
+    train_row_numbers: Sequence[int]
+    val_rows: Sequence[EncodedRow]
+    prompts: Sequence[PinnedPrompt]
+    outside: Outside
+
+    def __post_init__(self) -> None:
+        recipe = self.recipe
+        self.task = CausalLanguageModel(self.model)
+        self.optimizer = MasterAdamW(self.model.parameters(), weight_decay=recipe.weight_decay)
+        self.plan = BatchPlan(
+            [len(row.input_ids) for row in self.train_rows],
+            micro_batch_size=recipe.micro_batch_size,
+            gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+            seed=recipe.seed,
+            group_by_length=recipe.group_by_length,
+        )
+        self.state = TrainingState(0, 0.0, None, None)
+
+    # ------------------------------------------------------------------------------- from start to end
+
+    def run(self, resume_from: int | None) -> None:
+        """Train to the recipe's last step, or until a stop is asked for; the end is an event.
+
+        Raises:
+            UserError: "loss-not-finite", before the weights of that step are touched; "checkpoint-damaged".
+            OSError: if the disk refuses.
+        """
+        num_steps = self.recipe.num_steps or 0
+        clear_staging(self.folder)
+        try:
+            if resume_from is None:
+                self._evaluate()
+                self._sample()
+            else:
+                self.state, tensors = load_checkpoint(self.folder, resume_from)
+                self.optimizer.load_state(tensors)
+            self._phase("training")
+            while self.state.step < num_steps:
+                self._obey()
+                self._train_step(self.state.step + 1)
+                self._look_and_save()
+        except StopAsked:
+            self._save()
+            self.outside.tell(m.RunStopped(self.state.step), durable=True)
+            return
+        self._write_result()
+
+    def _train_step(self, step: int) -> None:
+        """One optimiser step. Nothing is changed unless every number in it is finite."""
+        started = time.monotonic()
+        batches = [collate(self.train_rows, rows, self.device) for rows in self.plan.step(step)]
+        num_trained = sum(batch.num_trained_tokens for batch in batches)
+        loss_sum = 0.0
+        self.model.train()
+        for batch in batches:
+            loss = self.task.loss_sum(batch)
+            # Every trained token of the step weighs the same, in whichever micro batch it lies.
+            (loss / max(1, num_trained)).backward()
+            self.optimizer.collect()
+            loss_sum += float(loss.detach())
+        train_loss = loss_sum / max(1, num_trained)
+        grad_norm = self.optimizer.grad_norm()
+        if not (math.isfinite(train_loss) and math.isfinite(grad_norm)):
+            self._refuse(step, train_loss, [row for batch in batches for row in batch.rows])
+        learning_rate = self._learning_rate(step)
+        self.optimizer.step(learning_rate, grad_norm=grad_norm, max_grad_norm=self.recipe.max_grad_norm)
+
+        seconds = time.monotonic() - started
+        num_tokens = sum(batch.num_tokens for batch in batches)
+        elapsed_s = self.state.elapsed_s + seconds
+        self.state = TrainingState(step, elapsed_s, self.state.best_val_loss, self.state.best_step)
+        self.outside.tell(
+            m.StepFinished(
+                step=step, train_loss=train_loss, learning_rate=learning_rate, grad_norm=grad_norm,
+                num_tokens=num_tokens, num_trained_tokens=num_trained, tokens_per_second=num_tokens / seconds,
+                epoch=step / self.plan.steps_per_epoch, elapsed_s=elapsed_s,
+            )
+        )  # fmt: skip
+        self.outside.measure(step)
+
+    def _look_and_save(self) -> None:
+        """After a step: validation, samples and a checkpoint, where they are due."""
+        step, last = self.state.step, self.state.step == self.recipe.num_steps
+        evaluates = last or step % (self.recipe.eval_every_steps or 1) == 0
+        saves = last or step % (self.recipe.save_every_steps or 1) == 0
+        if evaluates:
+            self._evaluate()
+        if saves:
+            self._sample()
+            self._save()
+        if evaluates or saves:
+            self._phase("training")
+
+    # ---------------------------------------------------------------------------------- between steps
+
+    def _obey(self) -> None:
+        for command in self.outside.commands():
+            match command:
+                case m.StopRun():
+                    raise StopAsked
+                case m.PauseRun():
+                    self._pause()
+                case m.SaveCheckpoint():
+                    self._save()
+                    self._phase("training")
+                case m.SampleNow():
+                    self._sample()
+                    self._phase("training")
+
+    def _pause(self) -> None:
+        """Wait for ResumeRun. The state is saved first, so that a pause costs nothing if the machine goes off."""
+        self._save()
+        self.outside.tell(m.RunPaused(self.state.step), durable=True)
+        while True:
+            for command in self.outside.commands():
+                if isinstance(command, m.StopRun):
+                    raise StopAsked
+                if isinstance(command, m.ResumeRun):
+                    self.outside.tell(m.RunResumed(self.state.step))
+                    self._phase("training")
+                    return
+            time.sleep(0.1)
+
+    def _refuse(self, step: int, loss: float, positions: list[int]) -> None:
+        rows = sorted(self.train_row_numbers[i] + 1 for i in positions)
+        raise UserError(
+            "loss-not-finite",
+            "The loss became {loss} at step {step}. The run stopped before the weights were changed. The rows of "
+            "that step are {rows}. Lower the learning rate, or look at these rows in Data; then resume.",
+            loss=str(loss), step=step, rows=", ".join(map(str, rows)),
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------------------ looking and keeping
+
+    def _evaluate(self) -> None:
+        if not self.val_rows:
+            return
+        started = time.monotonic()
+
+        def on_batch(done: int, total: int) -> None:
+            self._phase("evaluating", done, total) if done % 8 == 0 else None
+
+        loss, num_tokens = self.task.evaluate(
+            self.val_rows, batch_size=EVAL_BATCH_ROWS, device=self.device, on_batch=on_batch
+        )
+        finite = math.isfinite(loss)
+        best = self.state.best_val_loss
+        if finite and (best is None or loss < best):
+            self.state = TrainingState(self.state.step, self.state.elapsed_s, loss, self.state.step)
+        self.outside.tell(
+            m.EvalFinished(
+                step=self.state.step, val_loss=loss if finite else None,
+                perplexity=math.exp(min(loss, 700.0)) if finite else None,
+                num_tokens=num_tokens, seconds=time.monotonic() - started,
+            )
+        )  # fmt: skip
+
+    def _sample(self) -> None:
+        for index, pinned in enumerate(self.prompts):
+            self._phase("sampling", index, len(self.prompts))
+            text = generate_greedy(
+                self.model, self.tokenizer, [pinned.prompt], max_new_tokens=self.recipe.sample_max_new_tokens
+            )[0]
+            self.outside.tell(m.SampleGenerated(self.state.step, index, pinned.prompt, text, pinned.reference))
+            self.outside.measure(self.state.step)
+
+    def _save(self) -> None:
+        """Commit a checkpoint of the present step, unless it stands already, and prune older ones."""
+        step = self.state.step
+        if step == 0 or checkpoint_path(self.folder, step).exists():
+            return
+        self._phase("saving")
+        num_bytes = save_checkpoint(self.folder, self.state, self.optimizer.state(), self._save_weights)
+        path = checkpoint_path(self.folder, step).relative_to(self.folder).as_posix()
+        self.outside.tell(m.CheckpointSaved(step, path, num_bytes, self.state.best_step == step), durable=True)
+        for removed in prune_checkpoints(
+            self.folder, keep=self.recipe.keep_checkpoints, best_step=self.state.best_step
+        ):
+            gone = checkpoint_path(self.folder, removed).relative_to(self.folder).as_posix()
+            self.outside.tell(m.CheckpointRemoved(removed, gone))
+
+    def _write_result(self) -> None:
+        self._phase("writing-result")
+        staging = self.folder / f"{RESULT_NAME}.staging"
+        staging.mkdir(exist_ok=True)
+        self._save_weights(staging)
+        commit_folder(staging, self.folder / RESULT_NAME)
+        self.outside.tell(
+            m.RunFinished(self.state.step, RESULT_NAME, self.state.best_val_loss, self.state.elapsed_s), durable=True
+        )
+
+    def _save_weights(self, folder: Path) -> None:
+        self.method.save(self.model, folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def _learning_rate(self, step: int) -> float:
+        recipe = self.recipe
+        return learning_rate_at(
+            step, peak=recipe.learning_rate or 0.0, schedule=recipe.schedule,
+            warmup_steps=recipe.warmup_steps or 0, num_steps=recipe.num_steps or 1,
+        )  # fmt: skip
+
+    def _phase(self, phase: str, done: int = 0, total: int = 0) -> None:
+        self.outside.tell(m.PhaseChanged(phase, done, total))
+
+

@@ -1,0 +1,90 @@
+"""Cross-entropy over trained tokens only, without the (batch, time, vocabulary) logits.
+
+Shapes: B batch, T time, D width, V vocabulary, N trained tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+IGNORE_INDEX = -100
+CHUNK_TOKENS = 256  # rows of logits that exist at once: 256 x 49,152 floats are 50 MB
+
+
+class ShapeError(ValueError):
+    """Tensors whose sizes do not chain."""
+
+
+def completion_loss(hidden_BTD: Tensor, head_weight_VD: Tensor, labels_BT: Tensor) -> Tensor:
+    """Cross-entropy summed over supervised tokens only, without building the (B, T, V) logits.
+
+    Args:
+        hidden_BTD: last hidden states, (batch, time, width), any float type.
+        head_weight_VD: output embedding, (vocabulary, width).
+        labels_BT: target ids, already shifted (the label at t is the token after t); IGNORE_INDEX where
+            unsupervised.
+
+    Returns:
+        Scalar float32, the sum of nats over the supervised tokens; 0 with zero gradient if there are none.
+
+    Raises:
+        ShapeError: if the three do not chain; names the sizes.
+
+    Source: the selection before the projection is that of TRL's `chunked_nll`; written here from the formula
+    d loss / d logits = softmax(logits) - onehot(label), so that a chunk's logits die within its turn.
+    """
+    if hidden_BTD.shape[:2] != labels_BT.shape or hidden_BTD.shape[-1] != head_weight_VD.shape[-1]:
+        raise ShapeError(
+            f"hidden {tuple(hidden_BTD.shape)}, head {tuple(head_weight_VD.shape)} and labels "
+            f"{tuple(labels_BT.shape)} do not chain"
+        )
+    supervised = labels_BT != IGNORE_INDEX
+    loss: Tensor = _ChunkedCrossEntropy.apply(hidden_BTD[supervised], head_weight_VD, labels_BT[supervised])
+    return loss
+
+
+def shift_labels(labels_BT: Tensor) -> Tensor:
+    """Labels that stand with the token that predicts them: moved left by one, IGNORE_INDEX at the end."""
+    shifted = torch.full_like(labels_BT, IGNORE_INDEX)
+    shifted[:, :-1] = labels_BT[:, 1:]
+    return shifted
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """Both gradients are computed chunk by chunk in the forward pass, while the logits exist anyway."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, head_weight_VD: Tensor, labels_N: Tensor) -> Tensor:
+        wants_hidden, wants_head, _ = ctx.needs_input_grad
+        total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
+        grad_hidden_ND = torch.empty_like(hidden_ND) if wants_hidden else None
+        grad_head_VD = torch.zeros_like(head_weight_VD) if wants_head else None
+        for start in range(0, len(labels_N), CHUNK_TOKENS):
+            chunk = slice(start, start + CHUNK_TOKENS)
+            logits_CV = (hidden_ND[chunk] @ head_weight_VD.T).float()
+            picked_C1 = labels_N[chunk, None]
+            lse_C1 = torch.logsumexp(logits_CV, dim=-1, keepdim=True)
+            total += (lse_C1 - logits_CV.gather(1, picked_C1)).sum()
+            if grad_hidden_ND is None and grad_head_VD is None:
+                continue
+            slope_CV = logits_CV.sub_(lse_C1).exp_()
+            slope_CV.scatter_add_(1, picked_C1, torch.full_like(lse_C1, -1.0))
+            slope_CV = slope_CV.to(hidden_ND.dtype)
+            if grad_hidden_ND is not None:
+                grad_hidden_ND[chunk] = slope_CV @ head_weight_VD
+            if grad_head_VD is not None:
+                grad_head_VD += slope_CV.T @ hidden_ND[chunk]
+        ctx.save_for_backward(grad_hidden_ND, grad_head_VD)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+        grad_hidden_ND, grad_head_VD = ctx.saved_tensors
+        return (
+            None if grad_hidden_ND is None else grad_hidden_ND * grad_total.to(grad_hidden_ND.dtype),
+            None if grad_head_VD is None else grad_head_VD * grad_total.to(grad_head_VD.dtype),
+            None,
+        )

@@ -1,0 +1,45 @@
+"""LoRA: two narrow matrices beside each frozen one. The adapter is peft's, so that peft loads what is saved.
+
+Source: Hu et al. 2021; the products are computed in `engine.lora_linear`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+
+from engine.errors import UserError
+from engine.recipe import Recipe
+
+
+class Lora:
+    def prepare(self, model: Any, recipe: Recipe) -> Any:
+        targets = list(recipe.target_modules)
+        config = LoraConfig(
+            task_type="CAUSAL_LM",
+            r=recipe.rank,
+            lora_alpha=recipe.alpha,  # type: ignore[arg-type] # peft divides by it; a fraction is fine
+            lora_dropout=recipe.dropout,
+            target_modules="all-linear" if targets == ["all-linear"] else targets,
+        )
+        try:
+            # The adapter stays in the base's type: float32 products over a bfloat16 base are slow, and the
+            # optimizer keeps float32 masters anyway.
+            return get_peft_model(model, config, autocast_adapter_dtype=False)
+        except ValueError as wrong:
+            raise UserError(
+                "target-modules-not-found",
+                "No layer of this model is called {targets}. Choose all-linear, or names that it has: {names}.",
+                targets=", ".join(targets), names=", ".join(_linear_names(model)),
+            ) from wrong  # fmt: skip
+
+    def save(self, model: Any, folder: Path) -> None:
+        model.save_pretrained(folder)
+
+
+def _linear_names(model: Any) -> list[str]:
+    named = model.named_modules()
+    return sorted({name.rsplit(".", 1)[-1] for name, module in named if isinstance(module, torch.nn.Linear)})

@@ -1,0 +1,147 @@
+"""Opening a model: from the library, a folder, a run's result or one of its checkpoints.
+
+Owns the meaning of a *source*: a model id, a folder, a run id, or "runid@step".
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.checkpoint import checkpoint_path, latest_sound_checkpoint
+from engine.device import choose_device, choose_dtype
+from engine.errors import UserError
+from engine.home import Home
+from engine.recipe import Recipe
+
+RESULT_NAME = "final"
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the weights lie. `adapter` is None for a whole model; `base` is then the model itself."""
+
+    base: Path
+    adapter: Path | None
+    title: str
+    base_title: str
+
+
+@dataclass
+class LoadedModel:
+    """A model ready to generate, in eval mode, with its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+    title: str
+    base: str
+    num_parameters: int
+    seconds: float
+
+
+def find_source(home: Home, source: str) -> Source:
+    """Raises UserError "model-not-found", "run-has-no-weights" or "base-missing"."""
+    run_id, _, step = source.partition("@")
+    if run_id and (home.run(run_id) / "recipe.toml").exists():
+        return _find_run(home, run_id, step)
+    folder = home.models / source if source and (home.models / source / "config.json").exists() else Path(source)
+    if not source or not (folder / "config.json").exists():
+        raise UserError(
+            "model-not-found", "There is no model {model!r}. `python main.py models` lists what there is.", model=source
+        )
+    title = _title(folder)
+    return Source(folder, None, title, title)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder, from its own files only; no code of the model's author is run."""
+    from transformers import AutoTokenizer  # noqa: PLC0415 - seconds of import, only where a model is opened
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def load_causal_lm(folder: Path, *, dtype: torch.dtype, device: str) -> Any:
+    """A decoder's weights, from safetensors only, in `dtype` on `device`.
+
+    Raises:
+        UserError: "model-unreadable" with the library's reason.
+    """
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as wrong:
+        raise UserError(
+            "model-unreadable",
+            "The model in {folder} could not be opened: {reason} A decoder with safetensors weights was expected.",
+            folder=str(folder), reason=str(wrong).splitlines()[0],
+        ) from wrong  # fmt: skip
+    return model.to(device)
+
+
+def load_for_inference(home: Home, source: str, device: str = "auto", dtype: str = "auto") -> LoadedModel:
+    """Open a source for generation.
+
+    An adapter stays beside its base: merging in bfloat16 would round away part of what was learnt, and the
+    reply would not be that of the weights that were trained.
+    """
+    started = time.monotonic()
+    found = find_source(home, source)
+    device = choose_device(device)
+    model = load_causal_lm(found.base, dtype=getattr(torch, choose_dtype(dtype, device)), device=device)
+    if found.adapter is not None:
+        from peft import PeftModel  # noqa: PLC0415
+
+        model = PeftModel.from_pretrained(model, str(found.adapter), autocast_adapter_dtype=False).get_base_model()
+    model.eval().requires_grad_(False)
+    tokenizer = load_tokenizer(found.adapter or found.base)
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    return LoadedModel(model, tokenizer, found.title, found.base_title, num_parameters, time.monotonic() - started)
+
+
+def _find_run(home: Home, run_id: str, step: str) -> Source:
+    folder = home.run(run_id)
+    recipe = Recipe.load(folder / "recipe.toml")
+    weights = _run_weights(folder, step)
+    base = find_source(home, recipe.model)
+    title = recipe.name + (f" @ {step}" if step else "")
+    if not (weights / ADAPTER_CONFIG).exists():
+        return Source(weights, None, title, base.base_title)
+    if base.adapter is not None:
+        raise UserError(
+            "base-is-adapter", "Run {run} was trained on another adapter; merge that one first.", run=run_id
+        )
+    return Source(base.base, weights, title, base.base_title)
+
+
+def _run_weights(folder: Path, step: str) -> Path:
+    """The final weights, or those of a checkpoint; of an unfinished run, its newest sound checkpoint."""
+    if step:
+        if not step.isdecimal() or not checkpoint_path(folder, int(step)).exists():
+            raise UserError(
+                "checkpoint-not-found", "Run {run} has no checkpoint at step {step}.", run=folder.name, step=step
+            )
+        return checkpoint_path(folder, int(step)) / "weights"
+    if (folder / RESULT_NAME / "manifest.json").exists():
+        return folder / RESULT_NAME
+    newest, _ = latest_sound_checkpoint(folder)
+    if newest is None:
+        raise UserError(
+            "run-has-no-weights", "Run {run} has saved no weights yet; wait for its first checkpoint.", run=folder.name
+        )
+    return checkpoint_path(folder, newest) / "weights"
+
+
+def _title(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / "model.json").read_text(encoding="utf-8"))["title"])
+    except (OSError, ValueError, KeyError):
+        return folder.name

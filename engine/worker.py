@@ -1,0 +1,269 @@
+"""The child process of a run: `python -m engine.worker HOME/runs/ID`.
+
+Holds the run's lock and heartbeat, prepares what the loop needs, writes the journal, and turns every end into
+an event. It knows the run folder and the home around it; it knows no window and no database.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import platform
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import filelock
+import psutil
+
+from engine import messages as m
+from engine.errors import TunebenchError, UserError
+from engine.home import Home
+from engine.journal import JournalWriter, read_journal
+from engine.processes import HEARTBEAT_NAME, LOCK_NAME, RECIPE_NAME, take_commands
+from engine.recipe import Recipe
+
+log = logging.getLogger("tunebench.worker")
+
+HEARTBEAT_S = 2.0
+MEASURE_S = 2.0
+NICENESS = 10
+NUM_PINNED_PROMPTS = 3
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train the run in the folder given; 0 when it finished or was stopped, 1 when it failed, 3 if it is taken."""
+    folder = Path(arguments[0]).absolute()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        with filelock.FileLock(folder / LOCK_NAME, timeout=5):
+            return Worker(folder).run()
+    except filelock.Timeout:
+        log.error("another worker holds %s", folder / LOCK_NAME)
+        return 3
+
+
+class Worker:
+    """One session of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._home = Home(folder.parent.parent)
+        self._recipe = Recipe.load(folder / RECIPE_NAME)
+        self._journal = JournalWriter(folder, folder.name)
+        self._last_measured = 0.0
+        self._last_step = 0
+        self._process = psutil.Process()
+
+    def run(self) -> int:
+        _be_nice(self._process)
+        _limit_threads(self._recipe.num_threads or 1)
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        try:
+            self._train()
+        except Exception as error:  # noqa: BLE001 - every end becomes an event
+            log.exception("the run failed")
+            self.tell(self._failure(error), durable=True)
+            return 1
+        return 0
+
+    # ------------------------------------------------------------------------- what the loop asks for
+
+    def tell(self, event: Any, *, durable: bool = False) -> None:
+        if isinstance(event, m.StepFinished):
+            self._last_step = event.step
+        self._journal.append(event, durable=durable)
+
+    def commands(self) -> list[m.RunCommand]:
+        return take_commands(self._folder)
+
+    def measure(self, step: int) -> None:
+        """The load of this process and of the machine, at most every two seconds."""
+        now = time.monotonic()
+        if now - self._last_measured < MEASURE_S:
+            return
+        from engine.device import gpu_reading  # noqa: PLC0415
+
+        self._last_measured = now
+        gpu = gpu_reading()
+        self.tell(
+            m.ResourcesMeasured(
+                step=step,
+                memory_bytes=self._process.memory_info().rss,
+                machine_memory_percent=psutil.virtual_memory().percent,
+                cpu_percent=psutil.cpu_percent(),
+                gpu_percent=gpu[0] if gpu else None,
+                gpu_memory_bytes=gpu[1] if gpu else None,
+            )
+        )
+
+    # ---------------------------------------------------------------------------------- the training
+
+    def _train(self) -> None:
+        created = self._created()
+        from engine.checkpoint import latest_sound_checkpoint  # noqa: PLC0415 - torch comes with it
+
+        resume_from, complaints = latest_sound_checkpoint(self._folder)
+        for complaint in complaints:
+            log.warning(complaint)
+        self.tell(m.RunStarted(os.getpid(), resume_from or 0, self._environment(created.data_hash)))
+        training = self._prepare(created.data_hash)
+        training.run(resume_from)
+
+    def _created(self) -> m.RunCreated:
+        entries, _ = read_journal(self._folder)
+        for entry in entries:
+            if isinstance(entry.event, m.RunCreated):
+                return entry.event
+        raise UserError("run-without-beginning", "The journal of run {run} has no beginning.", run=self._folder.name)
+
+    def _prepare(self, data_hash: str) -> Any:
+        """Load the model, prepare the method, turn the rows into tokens."""
+        import torch  # noqa: PLC0415 - after the thread limits are set
+
+        from engine.device import choose_device, choose_dtype  # noqa: PLC0415
+        from engine.loop import Training  # noqa: PLC0415
+        from engine.methods import method_named  # noqa: PLC0415
+        from engine.models import find_source, load_causal_lm, load_tokenizer  # noqa: PLC0415
+
+        recipe = self._recipe
+        device = choose_device(recipe.device)
+        dtype = getattr(torch, choose_dtype(recipe.dtype, device))
+        torch.manual_seed(recipe.seed)
+
+        self.tell(m.PhaseChanged("loading-model"))
+        base = find_source(self._home, recipe.model).base
+        tokenizer = load_tokenizer(base)
+        model = load_causal_lm(base, dtype=dtype, device=device)
+        method = method_named(recipe.method)
+        model = method.prepare(model, recipe)
+
+        self.tell(m.PhaseChanged("preparing-data"))
+        rows = self._encode(tokenizer, data_hash)
+        parameters = list(model.parameters())
+        self.tell(
+            m.DataPrepared(
+                num_train_rows=len(rows.train), num_val_rows=len(rows.val),
+                num_tokens=sum(len(row.input_ids) for row in rows.train),
+                trained_token_share=rows.trained_share, num_truncated_rows=rows.num_truncated,
+                num_skipped_rows=rows.num_skipped, num_steps=recipe.num_steps or 0,
+                num_trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
+                num_parameters=sum(p.numel() for p in parameters),
+            )
+        )  # fmt: skip
+        return Training(
+            recipe=recipe, folder=self._folder, model=model, tokenizer=tokenizer, method=method, device=device,
+            train_rows=rows.train, train_row_numbers=rows.train_numbers, val_rows=rows.val,
+            prompts=rows.prompts, outside=self,
+        )  # fmt: skip
+
+    def _encode(self, tokenizer: Any, data_hash: str) -> Any:
+        from engine.prepare import prepare_rows  # noqa: PLC0415
+
+        last = 0.0
+
+        def progress(phase: str, done: int, total: int, _unit: str) -> None:
+            nonlocal last
+            if time.monotonic() - last > 0.5:
+                last = time.monotonic()
+                self.tell(m.PhaseChanged("preparing-data", done, total))
+
+        return prepare_rows(self._home, self._recipe, tokenizer, data_hash, NUM_PINNED_PROMPTS, progress)
+
+    # ------------------------------------------------------------------------------------ odds and ends
+
+    def _beat(self) -> None:
+        """Show life every two seconds, also while a step takes long."""
+        while True:
+            beat = {"pid": os.getpid(), "step": self._last_step, "time": time.time()}
+            part = self._folder / (HEARTBEAT_NAME + ".part")
+            try:
+                part.write_text(json.dumps(beat), encoding="utf-8")
+                part.replace(self._folder / HEARTBEAT_NAME)
+            except OSError as error:
+                log.warning("no heartbeat: %s", error)
+            time.sleep(HEARTBEAT_S)
+
+    def _environment(self, data_hash: str) -> dict[str, Any]:
+        import torch  # noqa: PLC0415
+
+        from engine.device import choose_device, choose_dtype  # noqa: PLC0415
+
+        device = choose_device(self._recipe.device)
+        packages = ("tunebench", "torch", "transformers", "peft", "safetensors", "tokenizers")
+        return {
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "processor": _processor_name(),
+            "packages": {name: version(name) for name in packages},
+            "device": device,
+            "device_name": torch.cuda.get_device_name() if device == "cuda" else _processor_name(),
+            "dtype": choose_dtype(self._recipe.dtype, device),
+            "num_threads": torch.get_num_threads(),
+            "seed": self._recipe.seed,
+            "data_hash": data_hash,
+        }
+
+    def _failure(self, error: Exception) -> m.RunFailed:
+        """An exception as an event with a code, a sentence and what to do."""
+        detail = "".join(traceback.format_exception(error))
+        fields: dict[str, Any]
+        if isinstance(error, TunebenchError):
+            return m.RunFailed(self._last_step, error.code, error.message, error.template, error.fields, detail)
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _is_cpu_oom(error):
+            code = "out-of-memory"
+            text = (
+                "Memory ran out after step {step}. Halve the micro batch and double accumulation: the effective "
+                "batch stays the same."
+            )
+            fields = {"step": self._last_step}
+        elif isinstance(error, OSError):
+            code = "disk-full" if error.errno == errno.ENOSPC else "system-refused"
+            text = "{place}: {reason}. The last checkpoint is whole; make room or mend it, then resume."
+            fields = {"place": str(error.filename or "The disk"), "reason": error.strerror or str(error)}
+        else:
+            code = "bug"
+            text = "Something went wrong that is our mistake: {kind}: {reason}"
+            fields = {"kind": type(error).__name__, "reason": str(error)}
+        return m.RunFailed(self._last_step, code, text.format(**fields), text, fields, detail)
+
+
+def _limit_threads(count: int) -> None:
+    """Before torch is imported, so that no library starts a thread a core by itself."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
+        os.environ[name] = str(count)
+    import torch  # noqa: PLC0415
+
+    torch.set_num_threads(count)
+
+
+def _be_nice(process: psutil.Process) -> None:
+    """Give way to the window and to everything else a person does."""
+    try:
+        process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else NICENESS)
+    except psutil.AccessDenied as refused:
+        log.warning("could not lower the priority: %s", refused)
+
+
+def _is_cpu_oom(error: Exception) -> bool:
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
+def _processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
