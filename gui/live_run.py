@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class LiveRun(QObject):
         self.prepared: m.DataPrepared | None = None
         self.environment: dict[str, Any] = {}
         self.series: dict[str, dict[int, float]] = defaultdict(dict)
+        self.rewrites: Counter[str] = Counter()  # how often a step that was known got a new value, by metric
         self.samples: dict[tuple[int, int], m.SampleGenerated] = {}
         self.checkpoints: dict[int, m.CheckpointSaved] = {}
         self.best_val_loss: float | None = None
@@ -121,7 +122,10 @@ class LiveRun(QObject):
         for name in names:
             value = getattr(event, name)
             if value is not None:
-                self.series[name][step] = value
+                series = self.series[name]
+                if step in series:
+                    self.rewrites[name] += 1
+                series[step] = value
 
 
 class RunMonitor(QObject):
