@@ -40,15 +40,15 @@ class Generator:
         self.loaded: LoadedModel | None = None
 
     @classmethod
-    def load(cls, home: Home, source: str, device: str = "auto", dtype: str = "auto") -> Generator:
+    def load(cls, home: Home, source: str, device: str = "auto") -> Generator:
         """`source` is a model id of the library, a folder, a run id, or "run-id@step" for a checkpoint.
 
         Raises:
             UserError: if there is no such source, or its files are not whole.
         """
-        from engine.models import load_for_inference  # noqa: PLC0415 - tests bring their own model
+        from engine.models import load_for_inference
 
-        loaded = load_for_inference(home, source, device, dtype)
+        loaded = load_for_inference(home, source, device=device)
         generator = cls(loaded.model, loaded.tokenizer)
         generator.loaded = loaded
         return generator
@@ -84,7 +84,9 @@ class Generator:
     ) -> Generated:
         """What follows `text`, with no chat template around it. Otherwise as `reply`."""
         ids = list(self.tokenizer(text)["input_ids"])
-        return self._run(ids, settings or SamplingSettings(), on_text, should_stop)
+        return self._run(
+            ids or [_first_id(self.tokenizer)], settings or SamplingSettings(), on_text, should_stop
+        )
 
     def _run(
         self,

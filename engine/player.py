@@ -1,0 +1,118 @@
+"""The player: a service process that keeps a few models in memory and lets them answer.
+
+`python -m engine.player HOME`. Owns which models stay loaded and how many threads they take; the decoding is
+`engine.generate`'s, the pipes are `engine.service`'s. One reply at a time.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+from collections import OrderedDict
+from typing import Any
+
+import psutil
+import torch
+
+from engine.checkpoint import FOLDER_NAME, checkpoint_path
+from engine.generate import Generator
+from engine.home import Home
+from engine.messages import Generate, Generated, LoadModel, ModelLoaded, TextGenerated
+from engine.models import RESULT_NAME
+from engine.processes import seconds_since_heartbeat
+from engine.service import Errand, serve
+
+log = logging.getLogger("tunebench.player")
+
+MAX_LOADED = 3
+LOW_MEMORY_SHARE = 0.2  # with less of the machine's memory free, older models go before a new one comes
+TRAINING_HEARTBEAT_S = 30.0
+NICENESS = 5
+
+
+class Player:
+    """Answers LoadModel and Generate. The most recently used sources stay loaded."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._loaded: OrderedDict[tuple[str, int], Generator] = OrderedDict()
+
+    def load(self, request: LoadModel, errand: Errand) -> ModelLoaded:
+        """Raises UserError if the source does not exist or is not whole."""
+        loaded = self._generator(request.source, errand)
+        card = loaded.loaded
+        assert card is not None
+        return ModelLoaded(
+            request.source, card.title, card.base, card.num_parameters, loaded.has_chat_template, card.seconds
+        )
+
+    def generate(self, request: Generate, errand: Errand) -> Generated:
+        """A cancelled reply ends with what there is of it; raises as `Generator.reply` does."""
+        generator = self._generator(request.source, errand)
+        torch.set_num_threads(_num_threads(self._home))
+        return generator.reply(
+            request.messages,
+            request.settings,
+            on_text=lambda piece: errand.tell(TextGenerated(piece)),
+            should_stop=lambda: errand.cancelled,
+        )
+
+    def _generator(self, source: str, errand: Errand) -> Generator:
+        key = (source, _stamp(self._home, source))
+        if key in self._loaded:
+            self._loaded.move_to_end(key)
+            return self._loaded[key]
+        self._make_room(source)
+        errand.progress("loading", 0, 0)
+        self._loaded[key] = Generator.load(self._home, source)
+        errand.check()
+        return self._loaded[key]
+
+    def _make_room(self, source: str) -> None:
+        """Drop what is stale, then the oldest, before another model comes into memory."""
+        for key in [key for key in self._loaded if key[0] == source]:
+            del self._loaded[key]
+        memory = psutil.virtual_memory()
+        keep = MAX_LOADED - 1 if memory.available > LOW_MEMORY_SHARE * memory.total else 0
+        while len(self._loaded) > keep:
+            (dropped, _), _model = self._loaded.popitem(last=False)
+            log.info("freed %s", dropped)
+        gc.collect()
+
+
+def _stamp(home: Home, source: str) -> int:
+    """Changes when the files behind a source may have: a run that was resumed has other weights."""
+    name, _, step = source.partition("@")
+    if step.isdecimal():
+        places = [checkpoint_path(home.run(name), int(step))]
+    else:
+        places = [home.models / name, home.run(name) / RESULT_NAME, home.run(name) / FOLDER_NAME]
+    return max((place.stat().st_mtime_ns for place in places if place.exists()), default=0)
+
+
+def _num_threads(home: Home) -> int:
+    """All cores but the window's; one only while a run trains, since the run has the others."""
+    beats = (seconds_since_heartbeat(folder) for folder in home.runs.glob("*"))
+    training = any(beat is not None and beat < TRAINING_HEARTBEAT_S for beat in beats)
+    return 1 if training else max(1, (psutil.cpu_count(logical=False) or psutil.cpu_count() or 2) - 1)
+
+
+def _be_nice() -> None:
+    """The window and whatever else the user does come first."""
+    process = psutil.Process()
+    if sys.platform == "win32":
+        process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
+    else:
+        process.nice(NICENESS)
+
+
+def main(arguments: list[str]) -> None:
+    _be_nice()
+    player = Player(Home.locate(arguments[0]))
+    handlers: dict[type, Any] = {LoadModel: player.load, Generate: player.generate}
+    serve(handlers, num_threads=1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
