@@ -1,0 +1,31 @@
+"""Whether the worker of a run folder is at work, read from the folder alone.
+
+The folder's `worker.json` names the process by its number and the moment it started, which together never
+mean two processes. Nothing of the engine is imported: the file is the agreement.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import psutil
+
+ALIVE, DEAD, NOT_STARTED = "alive", "dead", "not-started"
+
+
+def worker_liveness(folder: Path) -> str:
+    """ "alive", "dead", or "not-started" where no worker was ever launched."""
+    try:
+        worker = json.loads((folder / "worker.json").read_text(encoding="utf-8"))
+        pid, started = int(worker["pid"]), worker["started"]
+    except (FileNotFoundError, NotADirectoryError):
+        return NOT_STARTED
+    except (ValueError, KeyError, TypeError):
+        return DEAD
+    try:
+        process = psutil.Process(pid)
+        lives = process.status() != psutil.STATUS_ZOMBIE and process.create_time() == started
+    except psutil.Error:
+        return DEAD
+    return ALIVE if lives else DEAD
