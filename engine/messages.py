@@ -247,7 +247,8 @@ class DatasetInfo:
     """A data set in the library. rows_read = rows_kept + rows with an issue.
 
     `roles` maps a column to one of the roles of `shape` (e.g. {"question": "prompt"}); `shape` is
-    prompt-completion, instruction, chat or text; `reason` says why it was taken to be that.
+    prompt-completion, instruction, chat or text; `reason` says why it was taken to be that, and is
+    `reason_template` filled in from `reason_fields`.
     """
 
     name: str
@@ -265,6 +266,8 @@ class DatasetInfo:
     sources: tuple[str, ...] = ()
     title: str = ""
     licence: str = ""
+    reason_template: str = ""
+    reason_fields: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
