@@ -66,12 +66,15 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             chunk = slice(start, start + CHUNK_TOKENS)
             logits_CV = (hidden_ND[chunk] @ head_weight_VD.T).float()
             picked_C1 = labels_N[chunk, None]
-            lse_C1 = torch.logsumexp(logits_CV, dim=-1, keepdim=True)
-            total += (lse_C1 - logits_CV.gather(1, picked_C1)).sum()
+            highest_C1 = logits_CV.amax(dim=-1, keepdim=True)
+            shares_CV = logits_CV.sub_(highest_C1)  # in place from here on: the logits are not needed again
+            right_C1 = shares_CV.gather(1, picked_C1)
+            sums_C1 = shares_CV.exp_().sum(dim=-1, keepdim=True)
+            total += (sums_C1.log() - right_C1).sum()
             if grad_hidden_ND is None and grad_head_VD is None:
                 continue
-            slope_CV = logits_CV.sub_(lse_C1).exp_()
-            slope_CV.scatter_add_(1, picked_C1, torch.full_like(lse_C1, -1.0))
+            slope_CV = shares_CV.div_(sums_C1)
+            slope_CV.scatter_add_(1, picked_C1, torch.full_like(sums_C1, -1.0))
             slope_CV = slope_CV.to(hidden_ND.dtype)
             if grad_hidden_ND is not None:
                 grad_hidden_ND[chunk] = slope_CV @ head_weight_VD

@@ -66,7 +66,7 @@ def load_tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def load_causal_lm(folder: Path, *, dtype: torch.dtype, device: str) -> Any:
+def load_causal_lm(folder: Path, *, dtype: torch.dtype, device: str, attention: str = "sdpa") -> Any:
     """A decoder's weights, from safetensors only, in `dtype` on `device`.
 
     Raises:
@@ -76,7 +76,7 @@ def load_causal_lm(folder: Path, *, dtype: torch.dtype, device: str) -> Any:
 
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
+            folder, dtype=dtype, attn_implementation=attention, use_safetensors=True, local_files_only=True
         )
     except (OSError, ValueError, KeyError, RuntimeError) as wrong:
         raise UserError(

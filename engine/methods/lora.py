@@ -12,6 +12,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from engine.errors import UserError
+from engine.lora_linear import fuse_lora_layers
 from engine.recipe import Recipe
 
 
@@ -28,13 +29,15 @@ class Lora:
         try:
             # The adapter stays in the base's type: float32 products over a bfloat16 base are slow, and the
             # optimizer keeps float32 masters anyway.
-            return get_peft_model(model, config, autocast_adapter_dtype=False)
+            adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
         except ValueError as wrong:
             raise UserError(
                 "target-modules-not-found",
                 "No layer of this model is called {targets}. Choose all-linear, or names that it has: {names}.",
                 targets=", ".join(targets), names=", ".join(_linear_names(model)),
             ) from wrong  # fmt: skip
+        fuse_lora_layers(adapted)
+        return adapted
 
     def save(self, model: Any, folder: Path) -> None:
         model.save_pretrained(folder)

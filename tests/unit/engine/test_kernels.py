@@ -1,0 +1,76 @@
+"""The engine's own products against the plain formulas, forwards and backwards."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from engine.attention import short_causal_attention
+from engine.lora_linear import lora_product
+from engine.loss import ShapeError, completion_loss, shift_labels
+
+
+@pytest.mark.parametrize("num_heads, num_kv_heads", [(9, 3), (4, 4), (4, 1)])
+def test_attention_equals_torchs_own(num_heads: int, num_kv_heads: int) -> None:
+    torch.manual_seed(0)
+    q = torch.randn(2, num_heads, 17, 8, requires_grad=True)
+    k = torch.randn(2, num_kv_heads, 17, 8, requires_grad=True)
+    v = torch.randn(2, num_kv_heads, 17, 8, requires_grad=True)
+    ours = short_causal_attention(q, k, v, 0.35)
+    theirs = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.35, enable_gqa=True)
+    torch.testing.assert_close(ours, theirs)
+    weights = torch.randn_like(ours)
+    for mine, other in zip(
+        torch.autograd.grad((ours * weights).sum(), (q, k, v)),
+        torch.autograd.grad((theirs * weights).sum(), (q, k, v)),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_lora_product_equals_its_formula(has_bias: bool) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 8, requires_grad=True)
+    weight, bias = torch.randn(6, 8), torch.randn(6) if has_bias else None
+    a, b = torch.randn(3, 8, requires_grad=True), torch.randn(6, 3, requires_grad=True)
+    ours = lora_product(x, weight, bias, a, b, 0.5)
+    theirs = functional.linear(x, weight, bias) + 0.5 * (x @ a.T) @ b.T
+    torch.testing.assert_close(ours, theirs)
+    weights = torch.randn_like(ours)
+    for mine, other in zip(
+        torch.autograd.grad((ours * weights).sum(), (x, a, b)),
+        torch.autograd.grad((theirs * weights).sum(), (x, a, b)),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("share_trained", [0.0, 0.3, 1.0])
+def test_completion_loss_equals_cross_entropy(share_trained: float) -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(3, 200, 8, requires_grad=True)
+    head = torch.randn(50, 8, requires_grad=True)
+    labels = torch.randint(0, 50, (3, 200))
+    labels[torch.rand(3, 200) >= share_trained] = -100
+    ours = completion_loss(hidden, head, labels)
+    theirs = functional.cross_entropy(
+        (hidden @ head.T).flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum"
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    for mine, other in zip(
+        torch.autograd.grad(ours * 0.5, (hidden, head)),
+        torch.autograd.grad(theirs * 0.5, (hidden, head)),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
+
+
+def test_completion_loss_names_sizes_that_do_not_chain() -> None:
+    with pytest.raises(ShapeError, match=r"\(2, 4, 8\).*\(50, 9\)"):
+        completion_loss(torch.zeros(2, 4, 8), torch.zeros(50, 9), torch.zeros(2, 4, dtype=torch.long))
+
+
+def test_labels_move_to_the_token_that_predicts_them() -> None:
+    assert shift_labels(torch.tensor([[-100, 5, 6]])).tolist() == [[5, 6, -100]]
