@@ -44,7 +44,8 @@ class FakeRun:
     def step(self, step: int, loss: float | None = None) -> FakeRun:
         return self.add(
             "StepFinished", step=step, train_loss=5 - step / 10 if loss is None else loss, learning_rate=1e-4,
-            grad_norm=None, num_tokens=10, num_trained_tokens=5, tokens_per_second=100.0, epoch=0.1, elapsed_s=step * 2.0,
+            grad_norm=None, num_tokens=10, num_trained_tokens=5, tokens_per_second=100.0, epoch=0.1,
+            elapsed_s=step * 2.0,
         )  # fmt: skip
 
     def evaluated(self, step: int, loss: float | None) -> FakeRun:

@@ -18,8 +18,8 @@ from .conftest import FakeRun, everything
 def full_run(run: FakeRun) -> FakeRun:
     run.created().started().evaluated(0, 4.0).sampled(0, "before")
     run.add(
-        "DataPrepared", num_train_rows=9, num_val_rows=1, num_tokens=100, trained_token_share=0.4, num_truncated_rows=0,
-        num_skipped_rows=0, num_steps=40, num_trainable_parameters=5, num_parameters=50,
+        "DataPrepared", num_train_rows=9, num_val_rows=1, num_tokens=100, trained_token_share=0.4,
+        num_truncated_rows=0, num_skipped_rows=0, num_steps=40, num_trainable_parameters=5, num_parameters=50,
     )  # fmt: skip
     for step in range(1, 41):
         run.step(step)
@@ -289,23 +289,18 @@ def test_a_run_at_work_is_not_trashed(home: Path, run: FakeRun) -> None:
 
 def test_a_run_that_starts_while_it_is_trashed_comes_back(home: Path, run: FakeRun) -> None:
     run.created()
-    history = History.open(home, liveness=lambda folder: "alive" if folder.parent.name == "trash" else "dead")
-    with pytest.raises(HistoryError):
-        # It "starts" between the look and the move: alive as soon as it lies in the trash.
-        history._liveness = _alive_from_second_look()
-        history.trash(run.id)
-    assert run.folder.exists()
-    assert [record.id for record in history.runs()] == [run.id]
-
-
-def _alive_from_second_look():  # type: ignore[no-untyped-def]
     looks: list[Path] = []
 
-    def look(folder: Path) -> str:
+    def alive_from_the_second_look(folder: Path) -> str:
         looks.append(folder)
         return "alive" if len(looks) > 1 else "dead"
 
-    return look
+    history = History.open(home, liveness=alive_from_the_second_look)
+    with pytest.raises(HistoryError, match="at work"):
+        history.trash(run.id)
+    assert looks == [run.folder, home / "trash" / f"run-{run.id}", run.folder]
+    assert run.folder.exists()
+    assert [record.id for record in history.runs()] == [run.id]
 
 
 def test_delete_forever(home: Path, run: FakeRun) -> None:
