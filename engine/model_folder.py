@@ -1,7 +1,8 @@
 """What a model on disk is: its files, what their headers say, and the card that is kept beside them.
 
 Owns the reading of safetensors headers, the check that a folder is whole, the sha256 manifest and
-`model.json`. Knows nothing of libraries, downloads or requests. No torch: a list of models is answered without it.
+`model.json`. Knows nothing of libraries, downloads or requests. No torch: a list of models is answered
+without it.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ def weight_files(folder: Path) -> list[Path]:
     if pickles:
         raise UserError(
             "weights-pickled",
-            "{folder} holds its weights as {file}, a format that can run any program when it is opened; it was "
+            "{folder} holds its weights as {file}, a format that can run any program when it is opened; it "
+            "was "
             "not opened. Look for the same model as safetensors.",
             folder=str(folder), file=pickles[0],
         )  # fmt: skip

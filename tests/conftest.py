@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
+from engine.errors import UserError
 from engine.home import Home
 from tests.tiny_model import add_tiny_model
 
@@ -60,7 +62,15 @@ def starter_home() -> Home:
 
     place = os.environ.get("TUNEBENCH_TEST_HOME") or Path.home() / ".cache" / "tunebench-tests"
     home = Home(Path(place).absolute()).create()
-    ModelLibrary(home).get_starter(STARTER)
+    library = ModelLibrary(home)
+    for _ in range(300):
+        try:
+            library.get_starter(STARTER)
+            break
+        except UserError as busy:  # another test session is fetching it
+            if busy.code != "already-coming":
+                raise
+            time.sleep(1)
     return home
 
 
