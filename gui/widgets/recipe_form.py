@@ -1,0 +1,391 @@
+"""The form of a recipe: five choices, and behind Advanced every other field, made from the recipe's own description.
+
+Owns which field stands where, what differs from the default, what is wrong and where, and the memory of the last
+choices. What the fields are called, mean and allow stands in engine/recipe.py alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from PySide6.QtCore import QSettings, Signal
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from engine.recipe import EFFORTS, FIELDS, METHODS, TASKS, Problem, Recipe, RecipeError
+from gui.icons import set_icon
+from gui.widgets.form import Form, FormRow
+from gui.widgets.recipe_fields import (
+    Choice,
+    ChoiceField,
+    Field,
+    LinesField,
+    SegmentsField,
+    SwitchField,
+    TextField,
+    WordField,
+    plain,
+)
+from gui.widgets.text import label
+from gui.words import bind, language, tr
+
+GROUPS = {
+    "simple": "Task",
+    "length": "Length",
+    "optimiser": "Optimiser",
+    "batches": "Rows and batches",
+    "lora": "Adapter",
+    "watching": "Watching",
+    "machine": "Machine",
+}
+
+# What the recipe's own words are called; a word that is not here is shown as it is.
+WORDS = {
+    "causal-lm": "Continue a text",
+    "lora": "LoRA",
+    "full": "All weights",
+    "linear": "Linear",
+    "cosine": "Cosine",
+    "constant": "Constant",
+    "completions": "Completions only",
+    "all": "Prompts as well",
+    "auto": "Chosen by itself",
+    "cpu": "Processor",
+    "cuda": "NVIDIA GPU",
+    "mps": "Apple GPU",
+    "float32": "float32",
+    "bfloat16": "bfloat16",
+}
+
+EFFORT_WORDS = {"quick": "Quick", "balanced": "Balanced", "thorough": "Thorough"}
+METHOD_TIPS = {
+    "lora": "Trains a small adapter; the base model stays as it is. Fast and small on disk.",
+    "full": "Trains every weight. Slower, needs more memory, and saves a whole model.",
+}
+SIMPLE = ("data", "model", "method", "name")
+ADVANCED = tuple(key for key in FIELDS if key not in SIMPLE and not (key == "task" and len(TASKS) == 1))
+SETTINGS_KEY = "train/last_choices"
+
+
+class RecipeForm(QWidget):
+    """A recipe to be filled in. `changed` after every edit; `recipe()` is the recipe, or None with `problems`."""
+
+    changed = Signal()
+
+    def __init__(self, settings: QSettings | None = None, parent: QWidget | None = None) -> None:
+        """With `settings` the last choices are found again, and kept."""
+        super().__init__(parent)
+        self._settings = settings
+        self._fields: dict[str, Field] = {}
+        self._rows: dict[str, FormRow] = {}
+        self._headings: dict[str, QWidget] = {}
+        self._num_rows: int | None = None
+        self.problems: tuple[Problem, ...] = ()
+        self._build()
+        self._fill({}, "balanced")
+        self._restore()
+        language.changed.connect(self.refresh)
+
+    # --------------------------------------------------------------------------------- what it holds
+
+    def recipe(self) -> Recipe | None:
+        """The recipe as it stands; None if it does not hold: `problems` says why, and so do the fields."""
+        try:
+            return Recipe.from_dict(self.values())
+        except RecipeError:
+            return None
+
+    def values(self) -> dict[str, Any]:
+        """Every key as it stands in the fields; fields of another method have their default."""
+        values = {key: self._value(key) for key in self._fields if key != "effort"}
+        return {key: value for key, value in values.items() if value is not None}
+
+    @property
+    def effort(self) -> str:
+        return str(self._fields["effort"].value())
+
+    @property
+    def changed_keys(self) -> list[str]:
+        """What differs from the default of this effort, under Advanced."""
+        return [key for key in ADVANCED if self._differs(key)]
+
+    def set_values(self, values: dict[str, Any], effort: str = "") -> None:
+        """Fill in a recipe's values, the rest being default; without `effort` it is found by what fits best."""
+        fitting = [
+            name
+            for name, preset in EFFORTS.items()
+            if all(values.get(k, _DEFAULTS[k]) == v for k, v in preset.items())
+        ]
+        self._fill(values, effort or (fitting[0] if fitting else "balanced"))
+        self._after_change()
+
+    def set_value(self, key: str, value: Any) -> None:
+        """Set one field, as if it were typed."""
+        self._fields[key].set_value(value)
+        self._after_change()
+
+    def set_libraries(self, data: Sequence[Choice], models: Sequence[Choice]) -> None:
+        """What there is to choose from; what is chosen stays."""
+        for key, choices in (("data", data), ("model", models)):
+            field = self._fields[key]
+            assert isinstance(field, ChoiceField)
+            field.set_choices(choices)
+        self.refresh()
+
+    def set_num_rows(self, num_rows: int | None) -> None:
+        """How many rows the data set has: automatic numbers of steps follow from it. None while unknown."""
+        if num_rows != self._num_rows:
+            self._num_rows = num_rows
+            self.refresh()
+
+    def show_advanced(self, shown: bool) -> None:
+        self._toggle.setChecked(shown)
+
+    def field(self, key: str) -> Field:
+        """The control of a field, for focus and tests."""
+        return self._fields[key]
+
+    def row(self, key: str) -> FormRow:
+        return self._rows[key]
+
+    def refresh(self) -> None:
+        """Write anew what depends on the values: placeholders, dots, sentences, which fields there are."""
+        self.problems = self._find_problems()
+        automatic = self._automatic()
+        method = self._fields["method"].value()
+        for key, row in self._rows.items():
+            belongs = key == "effort" or method in FIELDS[key].metadata["methods"]
+            row.set_visible(belongs)
+            row.set_changed(belongs and key in ADVANCED and self._differs(key))
+            if key in FIELDS:
+                self._write_row(key, automatic.get(key))
+        self._write_groups()
+        self._write_toggle()
+        self._rows["effort"].set_help(self._effort_sentence())
+
+    # --------------------------------------------------------------------------------------- building
+
+    def _build(self) -> None:
+        simple = Form(label_width=88)
+        self._rows["data"] = simple.add("Data", self._own("data", ChoiceField()))
+        self._rows["model"] = simple.add("Model", self._own("model", ChoiceField()))
+        method = SegmentsField({name: WORDS.get(name, name) for name in METHODS}, METHOD_TIPS)
+        self._rows["method"] = simple.add("Method", self._own("method", method))
+        effort = SegmentsField(EFFORT_WORDS)
+        self._rows["effort"] = simple.add("Effort", self._own("effort", effort))
+        self._rows["name"] = simple.add("Name", self._own("name", TextField()))
+        for key, text in (("data", "Choose a data set"), ("model", "Choose a model")):
+            bind(self._fields[key].set_placeholder, text)
+        effort.changed.disconnect()
+        effort.changed.connect(self._on_effort)
+        self._all_problems = label("", "bad", wraps=True)
+        self._all_problems.hide()
+        self._advanced = QWidget()
+        self._advanced.hide()
+        self._build_advanced(QVBoxLayout(self._advanced))
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(12)
+        column.addWidget(simple)
+        column.addWidget(self._all_problems)
+        column.addLayout(self._toggle_line())
+        column.addWidget(self._advanced)
+        column.addStretch(1)
+
+    def _build_advanced(self, column: QVBoxLayout) -> None:
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(12)
+        for group, title in GROUPS.items():
+            keys = [key for key in ADVANCED if FIELDS[key].metadata["group"] == group]
+            if not keys:
+                continue
+            part = QWidget()
+            lines = QVBoxLayout(part)
+            lines.setContentsMargins(0, 4, 0, 4)
+            heading = label("", "section")
+            bind(heading.setText, title)
+            form = Form(label_width=112)
+            lines.addWidget(heading)
+            lines.addWidget(form)
+            for key in keys:
+                rules = FIELDS[key].metadata
+                row = form.add(rules["label"], self._own(key, _control(key)), rules["help"], rules["unit"])
+                row.on_reset(lambda key=key: self.set_value(key, self._default(key)))
+                self._rows[key] = row
+            self._headings[group] = part
+            column.addWidget(part)
+
+    def _toggle_line(self) -> QHBoxLayout:
+        self._toggle = QPushButton(checkable=True)
+        self._toggle.setProperty("role", "link")
+        self._toggle.toggled.connect(self._on_toggled)
+        self._changes = label("", "quiet")
+        line = QHBoxLayout()
+        line.setSpacing(8)
+        line.addWidget(self._toggle)
+        line.addWidget(self._changes)
+        line.addStretch(1)
+        return line
+
+    def _own(self, key: str, field: Field) -> Field:
+        self._fields[key] = field
+        field.changed.connect(self._after_change)
+        return field
+
+    # ---------------------------------------------------------------------------------------- values
+
+    def _value(self, key: str) -> Any:
+        """A field as it stands; its default where it is empty or of another method. None: chosen for you."""
+        rules = FIELDS[key].metadata
+        if key != "method" and self._fields["method"].value() not in rules["methods"]:
+            return _DEFAULTS[key]
+        value = self._fields[key].value()
+        return self._default(key) if value is None else value
+
+    def _default(self, key: str) -> Any:
+        return EFFORTS[self.effort].get(key, _DEFAULTS[key])
+
+    def _differs(self, key: str) -> bool:
+        value, default = self._value(key), self._default(key)
+        return value != default and plain(value) != plain(default)
+
+    def _fill(self, values: dict[str, Any], effort: str) -> None:
+        self._fields["effort"].set_value(effort)
+        for key in FIELDS:
+            if key in self._fields:
+                self._fields[key].set_value(values.get(key, self._default(key)))
+
+    def _automatic(self) -> dict[str, Any]:
+        """What the recipe would choose for what is left open; only what can be known yet."""
+        recipe = self.recipe()
+        if recipe is None:
+            return {}
+        chosen = recipe.resolved(num_rows=self._num_rows or 1, num_cores=os.cpu_count() or 1).to_dict()
+        known = chosen if self._num_rows else {key: chosen[key] for key in ("learning_rate", "num_threads")}
+        return {key: value for key, value in known.items() if recipe.to_dict()[key] is None}
+
+    def _find_problems(self) -> tuple[Problem, ...]:
+        try:
+            Recipe.from_dict(self.values())
+        except RecipeError as wrong:
+            return wrong.problems
+        return ()
+
+    # --------------------------------------------------------------------------------------- writing
+
+    def _write_row(self, key: str, automatic: Any) -> None:
+        row, field, rules = self._rows[key], self._fields[key], FIELDS[key].metadata
+        mine = [problem for problem in self.problems if problem.key == key]
+        field.set_wrong(bool(mine))
+        if mine:
+            row.set_help("  ".join(problem_sentence(problem) for problem in mine), "bad")
+        elif key in ADVANCED and not row.label.isHidden():
+            row.set_help(tr(rules["help"]))
+        elif key in SIMPLE:
+            row.set_help("")
+        if key == "name":
+            field.set_placeholder(self._own_name())
+        elif key in ADVANCED and self._default(key) is None:
+            field.set_placeholder(
+                tr("auto ({value})", value=plain(automatic)) if automatic is not None else tr("auto")
+            )
+        elif key in ADVANCED and isinstance(field, TextField):
+            field.set_placeholder(plain(self._default(key)))
+        elif key == "sample_prompts":
+            field.set_placeholder(tr("One prompt a line"))
+
+    def _write_groups(self) -> None:
+        for group, part in self._headings.items():
+            keys = [key for key in ADVANCED if FIELDS[key].metadata["group"] == group]
+            part.setVisible(any(not self._rows[key].label.isHidden() for key in keys))
+
+    def _write_toggle(self) -> None:
+        is_open = self._toggle.isChecked()
+        set_icon(self._toggle, "chevron-down" if is_open else "chevron-right", "accent")
+        self._toggle.setText(tr("Advanced"))
+        self._toggle.setAccessibleName(tr("Advanced"))
+        count = len(self.changed_keys)
+        self._changes.setText(tr("{count} differ from the default", count=count) if count else "")
+        self._all_problems.setVisible(len(self.problems) > 0)
+        self._all_problems.setText("\n".join(f"•  {problem_sentence(problem)}" for problem in self.problems))
+
+    def _effort_sentence(self) -> str:
+        preset = EFFORTS[self.effort]
+        epochs = preset["num_epochs"]
+        if epochs == 1:
+            return tr("Every row once: a first look.")
+        if "rank" in preset and self._fields["method"].value() == "lora":
+            return tr("Every row {count} times, with a wider adapter.", count=plain(epochs))
+        return tr("Every row {count} times.", count=plain(epochs))
+
+    def _own_name(self) -> str:
+        """What the run is called if nobody names it."""
+        data = self._fields["data"].value()
+        return f"{data} · {self._fields['method'].value()}" if data else tr("What you will find this run by.")
+
+    # ------------------------------------------------------------------------------------- answering
+
+    def _on_toggled(self, is_open: bool) -> None:
+        self._advanced.setVisible(is_open)
+        self._write_toggle()
+
+    def _on_effort(self) -> None:
+        """An effort sets its own fields and leaves the others as they are."""
+        for key in {key for preset in EFFORTS.values() for key in preset}:
+            self._fields[key].set_value(self._default(key))
+        self._after_change()
+
+    def _after_change(self) -> None:
+        self.refresh()
+        if any(problem.key in ADVANCED for problem in self.problems):
+            self._toggle.setChecked(True)
+        self._remember()
+        self.changed.emit()
+
+    def _remember(self) -> None:
+        if self._settings is not None and not self.problems:
+            values = {key: value for key, value in self.values().items() if key != "name"}
+            self._settings.setValue(SETTINGS_KEY, json.dumps({"values": values, "effort": self.effort}))
+
+    def _restore(self) -> None:
+        kept = self._settings.value(SETTINGS_KEY) if self._settings is not None else None
+        try:
+            last = json.loads(str(kept)) if kept else {}
+            recipe = Recipe.from_dict(last.get("values", {})).to_dict()
+        except (ValueError, AttributeError, RecipeError):
+            last, recipe = {}, {}  # written by another version: the defaults serve as well
+        self._fill(recipe, last.get("effort", "balanced"))
+        self.refresh()
+
+
+def problem_sentence(problem: Problem) -> str:
+    """What does not hold, in the window's language, the field by its label."""
+    name = FIELDS[problem.key].metadata["label"] if problem.key in FIELDS else problem.key
+    return tr(problem.template, **(problem.fields | {"key": tr(name)}))
+
+
+def _control(key: str) -> Field:
+    """The control that fits a field's type and choices."""
+    rules = FIELDS[key].metadata
+    if rules["choices"]:
+        return WordField({value: WORDS.get(value, value) for value in rules["choices"]})
+    kind = _kind(key)
+    if kind is bool:
+        return SwitchField()
+    if key == "sample_prompts":
+        return LinesField()
+    return TextField(kind)
+
+
+def _kind(key: str) -> type:
+    hint = typing.get_type_hints(Recipe)[key]
+    if isinstance(hint, types.UnionType):
+        hint = next(arm for arm in typing.get_args(hint) if arm is not type(None))
+    return typing.get_origin(hint) or hint
+
+
+_DEFAULTS = Recipe().to_dict()
