@@ -93,3 +93,8 @@ def _forward(
 
 AttentionInterface.register(NAME, _forward)
 AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+def implementation_for(device: str) -> str:
+    """The attention that training uses on a device, as transformers' `attn_implementation` takes it."""
+    return NAME if device == "cpu" else "sdpa"

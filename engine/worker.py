@@ -128,6 +128,7 @@ class Worker:
         """Load the model, prepare the method, turn the rows into tokens."""
         import torch  # noqa: PLC0415 - after the thread limits are set
 
+        from engine.attention import implementation_for  # noqa: PLC0415
         from engine.device import choose_device, choose_dtype  # noqa: PLC0415
         from engine.loop import Training  # noqa: PLC0415
         from engine.methods import method_named  # noqa: PLC0415
@@ -141,7 +142,7 @@ class Worker:
         self.tell(m.PhaseChanged("loading-model"))
         base = find_source(self._home, recipe.model).base
         tokenizer = load_tokenizer(base)
-        model = load_causal_lm(base, dtype=dtype, device=device)
+        model = load_causal_lm(base, dtype=dtype, device=device, attention=implementation_for(device))
         method = method_named(recipe.method)
         model = method.prepare(model, recipe)
 

@@ -1,0 +1,49 @@
+"""One run of this engine: the product's own worker on the product's own run folder, in this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import sys
+from pathlib import Path
+
+from benchmarks.sft import LEARNING_RATE, STARTER
+from engine.data.library import DataLibrary
+from engine.home import Home
+from engine.journal import read_journal
+from engine.messages import StepFinished
+from engine.processes import create_run
+from engine.recipe import Recipe
+from engine.worker import main as work_on
+
+
+def main(library: Path, work: Path, out: Path, num_steps: int) -> None:
+    home = Home(out / "home").create()
+    (home.models / STARTER).symlink_to(library / "models" / STARTER)
+    lines = [json.dumps(row) for row in json.loads((work / "train.json").read_text(encoding="utf-8"))]
+    (out / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    DataLibrary(home).import_files([out / "train.jsonl"], "rows")
+    recipe = Recipe(
+        name="benchmark", model=STARTER, data="rows", num_steps=num_steps, learning_rate=LEARNING_RATE, warmup_steps=0,
+        schedule="constant", validation_fraction=0.0, eval_every_steps=num_steps, save_every_steps=num_steps,
+        sample_max_new_tokens=1, num_threads=os.cpu_count(),
+    )  # fmt: skip
+    run_id = create_run(home, recipe)
+    if work_on([str(home.run(run_id))]) != 0:
+        raise SystemExit("the run failed")
+    steps = [entry.event for entry in read_journal(home.run(run_id))[0] if isinstance(entry.event, StepFinished)]
+    timed = steps[1:]  # both sides leave out the first step, which warms up
+    seconds = timed[-1].elapsed_s - steps[0].elapsed_s
+    shutil.copytree(home.run(run_id) / "final", out / "adapter")
+    result = {
+        "tokens_per_second": sum(step.num_tokens for step in timed) / seconds,
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "train_losses": [step.train_loss for step in steps],
+    }
+    (out / "result.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))

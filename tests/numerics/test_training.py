@@ -1,0 +1,260 @@
+"""The loop against the plain formulas, on a small real Llama."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine import messages as m
+from engine.attention import implementation_for
+from engine.batches import BatchPlan, collate, validation_batches
+from engine.checkpoint import (
+    TrainingState,
+    checkpoint_path,
+    latest_sound_checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+)
+from engine.errors import UserError
+from engine.loop import PinnedPrompt, Training
+from engine.methods import method_named
+from engine.models import load_causal_lm, load_tokenizer
+from engine.optimizer import MasterAdamW, learning_rate_at
+from engine.recipe import Recipe
+from engine.tasks.causal_lm import CausalLanguageModel
+
+
+@dataclass
+class Row:
+    input_ids: list[int]
+    labels: list[int]
+
+
+class Recorder:
+    """The loop's outside: keeps events, hands out commands planned by step."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+        self.plan: dict[int, list[Any]] = {}
+
+    def tell(self, event: Any, *, durable: bool = False) -> None:
+        self.events.append(event)
+
+    def commands(self) -> list[Any]:
+        steps = [event.step for event in self.events if isinstance(event, m.StepFinished)]
+        return self.plan.pop(steps[-1] if steps else 0, [])
+
+    def measure(self, step: int) -> None:
+        pass
+
+    def losses(self) -> list[float | None]:
+        return [event.train_loss for event in self.events if isinstance(event, m.StepFinished)]
+
+
+def rows(count: int, seed: int = 0) -> list[Row]:
+    generator = torch.Generator().manual_seed(seed)
+    made = []
+    for _ in range(count):
+        length = int(torch.randint(6, 30, (1,), generator=generator))
+        ids = torch.randint(5, 200, (length,), generator=generator).tolist()
+        made.append(Row(ids, [-100] * 3 + ids[3:]))
+    return made
+
+
+def training(tiny_model: Path, folder: Path, outside: Recorder, **changes: Any) -> Training:
+    recipe = Recipe(**{"name": "t", "num_steps": 8, "micro_batch_size": 4, "learning_rate": 1e-3} | changes)
+    recipe = recipe.resolved(num_rows=24, num_cores=2)
+    torch.manual_seed(recipe.seed)
+    dtype = torch.bfloat16 if recipe.dtype == "bfloat16" else torch.float32
+    model = load_causal_lm(tiny_model, dtype=dtype, device="cpu", attention=implementation_for("cpu"))
+    method = method_named(recipe.method)
+    return Training(
+        recipe=recipe, folder=folder, model=method.prepare(model, recipe), tokenizer=load_tokenizer(tiny_model),
+        method=method, device="cpu", train_rows=rows(22), train_row_numbers=range(22), val_rows=rows(4, seed=1),
+        prompts=[PinnedPrompt("Hello")], outside=outside,
+    )  # fmt: skip
+
+
+def test_the_loss_is_that_of_transformers(tiny_model: Path) -> None:
+    model = load_causal_lm(tiny_model, dtype=torch.float32, device="cpu", attention=implementation_for("cpu"))
+    task = CausalLanguageModel(model)
+    made = rows(5)
+    batch = collate(made, range(5), "cpu")
+    ours = float(task.loss_sum(batch).detach()) / batch.num_trained_tokens
+
+    plain = load_causal_lm(tiny_model, dtype=torch.float32, device="cpu")
+    longest = max(len(row.input_ids) for row in made)
+    ids = torch.tensor([row.input_ids + [0] * (longest - len(row.input_ids)) for row in made])
+    labels = torch.tensor([row.labels + [-100] * (longest - len(row.labels)) for row in made])
+    mask = torch.tensor([[1] * len(row.input_ids) + [0] * (longest - len(row.input_ids)) for row in made])
+    theirs = float(plain(input_ids=ids, attention_mask=mask, labels=labels).loss)
+    assert ours == pytest.approx(theirs, abs=1e-5)
+
+
+def test_accumulation_weighs_every_token_the_same(tiny_model: Path, tmp_path: Path) -> None:
+    """Two micro batches of four are one batch of eight: the losses of the steps are equal."""
+    whole, halves = Recorder(), Recorder()
+    options = {"validation_fraction": 0.0, "group_by_length": False, "dtype": "float32"}
+    training(tiny_model, tmp_path / "a", whole, micro_batch_size=8, **options).run(None)
+    training(tiny_model, tmp_path / "b", halves, gradient_accumulation_steps=2, **options).run(None)
+    assert whole.losses() == pytest.approx(halves.losses(), abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_resumed_run_equals_the_unbroken_one(tiny_model: Path, tmp_path: Path, method: str, dtype: str) -> None:
+    options = {"method": method, "dtype": dtype, "save_every_steps": 2, "dropout": 0.1 if method == "lora" else 0.0}
+    unbroken = Recorder()
+    training(tiny_model, tmp_path / "whole", unbroken, **options).run(None)
+    first = Recorder()
+    first.plan = {5: [m.StopRun()]}
+    training(tiny_model, tmp_path / "broken", first, **options).run(None)
+    assert isinstance(first.events[-1], m.RunStopped)
+    second = Recorder()
+    training(tiny_model, tmp_path / "broken", second, **options).run(5)
+    assert first.losses() + second.losses() == unbroken.losses()
+    left, right = (sorted((tmp_path / name / "final").glob("*.safetensors")) for name in ("whole", "broken"))
+    assert [path.read_bytes() for path in left] == [path.read_bytes() for path in right]
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_the_loss_falls_and_the_result_opens_in_plain_libraries(tiny_model: Path, tmp_path: Path, method: str) -> None:
+    outside = Recorder()
+    done = training(tiny_model, tmp_path, outside, method=method, num_steps=30, dtype="float32", learning_rate=1e-2)
+    done.run(None)
+    evals = [event.val_loss for event in outside.events if isinstance(event, m.EvalFinished)]
+    assert evals[-1] < evals[0]
+    from peft import PeftModel  # noqa: PLC0415
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415
+
+    source = tiny_model if method == "lora" else tmp_path / "final"
+    plain = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    if method == "lora":
+        plain = PeftModel.from_pretrained(plain, str(tmp_path / "final"))
+    ids = torch.arange(5, 25)[None]
+    done.model.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(plain.eval()(ids).logits, done.model(ids).logits, atol=1e-4, rtol=1e-4)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update(tiny_model: Path, tmp_path: Path) -> None:
+    outside = Recorder()
+    run = training(tiny_model, tmp_path, outside, method="full", dtype="float32")
+    real, calls = run.task.loss_sum, []
+
+    def poisoned(batch: Any) -> Any:
+        calls.append(batch)
+        return real(batch) * (float("nan") if run.state.step == 2 and run.model.training else 1.0)
+
+    run.task.loss_sum = poisoned  # type: ignore[method-assign]
+    kept: dict[str, torch.Tensor] = {}
+    real_tell = outside.tell
+
+    def tell(event: Any, *, durable: bool = False) -> None:
+        if isinstance(event, m.StepFinished) and event.step == 2:
+            kept.update({name: value.clone() for name, value in run.model.state_dict().items()})
+        real_tell(event)
+
+    outside.tell = tell  # type: ignore[method-assign]
+    with pytest.raises(UserError, match=r"at step 3.*rows of that step are \d+") as caught:
+        run.run(None)
+    assert caught.value.code == "loss-not-finite"
+    for name, value in run.model.state_dict().items():
+        assert torch.equal(value, kept[name])
+
+
+def test_sampling_and_looking_do_not_change_the_training(tiny_model: Path, tmp_path: Path) -> None:
+    often, never = Recorder(), Recorder()
+    shared = {"dropout": 0.2, "dtype": "float32"}
+    training(tiny_model, tmp_path / "a", often, eval_every_steps=1, save_every_steps=1, **shared).run(None)
+    training(tiny_model, tmp_path / "b", never, eval_every_steps=8, save_every_steps=8, **shared).run(None)
+    assert often.losses() == never.losses()
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    for step in (1, 2):
+        state = TrainingState(step, 1.0, None, None)
+        save_checkpoint(tmp_path, state, {"x": torch.ones(3) * step}, lambda folder: (folder / "w").write_text("w"))
+    assert latest_sound_checkpoint(tmp_path) == (2, [])
+    damaged = checkpoint_path(tmp_path, 2) / "training_state.safetensors"
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    step, complaints = latest_sound_checkpoint(tmp_path)
+    assert step == 1
+    assert "Checkpoint 2 is damaged" in complaints[0]
+    with pytest.raises(UserError, match="damaged"):
+        load_checkpoint(tmp_path, 2)
+    assert float(load_checkpoint(tmp_path, 1)[1]["x"][0]) == 1.0
+
+
+def test_a_checkpoint_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    def refuse(folder: Path) -> None:
+        (folder / "half").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError):
+        save_checkpoint(tmp_path, TrainingState(1, 0.0, None, None), {}, refuse)
+    assert list_checkpoints(tmp_path) == []
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_plan_shows_every_row_once_an_epoch_and_depends_on_nothing_else() -> None:
+    lengths = [len(row.input_ids) for row in rows(50)]
+    options = {"micro_batch_size": 4, "gradient_accumulation_steps": 2, "seed": 3, "group_by_length": True}
+    plan = BatchPlan(lengths, **options)  # type: ignore[arg-type]
+    seen = [i for step in range(1, plan.steps_per_epoch + 1) for micro in plan.step(step) for i in micro]
+    assert sorted(seen) == list(range(50))
+    assert BatchPlan(lengths, **options).step(19) == plan.step(19)  # type: ignore[arg-type]
+    assert sorted(i for batch in validation_batches(lengths, 8) for i in batch) == list(range(50))
+
+
+def test_grouped_batches_waste_little() -> None:
+    lengths = [len(row.input_ids) for row in rows(400)]
+
+    def padded(grouped: bool) -> int:
+        plan = BatchPlan(lengths, micro_batch_size=8, gradient_accumulation_steps=1, seed=1, group_by_length=grouped)
+        steps = [plan.step(step)[0] for step in range(1, plan.steps_per_epoch + 1)]
+        return sum(max(lengths[i] for i in batch) * len(batch) for batch in steps)
+
+    assert padded(True) < sum(lengths) * 1.06 < padded(False)
+
+
+def test_the_optimizer_is_adamw() -> None:
+    torch.manual_seed(0)
+    ours, theirs = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
+    theirs.load_state_dict(ours.state_dict())
+    optimizer = MasterAdamW(ours.parameters(), weight_decay=0.1)
+    reference = torch.optim.AdamW(
+        [{"params": [theirs.weight], "weight_decay": 0.1}, {"params": [theirs.bias], "weight_decay": 0.0}], lr=0.01
+    )
+    for _ in range(5):
+        x = torch.randn(7, 4)
+        ours(x).pow(2).sum().backward()
+        optimizer.collect()
+        norm = optimizer.grad_norm()
+        theirs(x).pow(2).sum().backward()
+        assert norm == pytest.approx(float(torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)), rel=1e-5)
+        optimizer.step(0.01, grad_norm=norm, max_grad_norm=1.0)
+        reference.step()
+        reference.zero_grad()
+        torch.testing.assert_close(ours.weight, theirs.weight)
+        torch.testing.assert_close(ours.bias, theirs.bias)
+
+
+def test_schedules() -> None:
+    def curve(schedule: str) -> list[float]:
+        return [
+            learning_rate_at(step, peak=1.0, schedule=schedule, warmup_steps=2, num_steps=10) for step in range(1, 11)
+        ]
+
+    assert curve("constant") == pytest.approx([1 / 3, 2 / 3] + [1.0] * 8)
+    assert curve("linear")[2:] == pytest.approx([1 - i / 8 for i in range(8)])
+    cosine = curve("cosine")
+    assert cosine[2] == 1.0
+    assert all(a > b > 0 for a, b in zip(cosine[2:], cosine[3:], strict=False))
