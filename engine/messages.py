@@ -296,6 +296,7 @@ class TokenChip:
     special: bool
     start: int
     end: int
+    label: str = ""
 
 
 @dataclass(frozen=True)
