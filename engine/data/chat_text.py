@@ -1,0 +1,210 @@
+"""An example as the text that a model sees, and which stretches of it are to be learned. Knows no token ids.
+
+With a chat template the text is what the template renders, and each assistant turn is a stretch: from where the
+template would let the model begin to speak, to the end-of-turn token and not beyond it. Without a template the
+turns are lines, and each answer ends with the end-of-text token:
+
+    prompt⏎completion<eos>
+
+Blanks on both sides of that line end are left out: a line end is where tokenizers of every family cut, so that
+the prompt has the same tokens whether an answer follows or not.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.data.examples import Example, PlainText
+from engine.errors import UserError
+from engine.messages import ChatMessage
+
+GENERATION_MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A text, the stretches to learn as (start, end) in characters, and check codes."""
+
+    text: str
+    spans: tuple[Span, ...]
+    checks: tuple[str, ...] = ()
+
+
+def render(example: Example, tokenizer: Any) -> Rendered:
+    """The text of an example and what of it is learned.
+
+    Raises:
+        UserError: "template-refused" with the template's own reason.
+    """
+    if isinstance(example, PlainText):
+        text = example.text + (tokenizer.eos_token or "")
+        return Rendered(text, ((0, len(text)),))
+    if not tokenizer.chat_template:
+        return _render_plain(example.messages, tokenizer.eos_token or "")
+    try:
+        return _render_chat(example.messages, tokenizer)
+    except UserError:
+        merged = _system_merged(example.messages)
+        if merged is None:
+            raise
+        rendered = _render_chat(merged, tokenizer)
+        return Rendered(rendered.text, rendered.spans, (*rendered.checks, "system-merged"))
+
+
+def prompt_text(messages: Sequence[ChatMessage], tokenizer: Any) -> str:
+    """What a model is given before it answers: the same text that stands before an answer in training.
+
+    Raises:
+        UserError: "template-refused".
+    """
+    if not tokenizer.chat_template:
+        return plain_prompt(messages, tokenizer.eos_token or "")
+    try:
+        return _template_text(messages, tokenizer, for_answer=True)
+    except UserError:
+        merged = _system_merged(messages)
+        if merged is None:
+            raise
+        return _template_text(merged, tokenizer, for_answer=True)
+
+
+def plain_prompt(messages: Sequence[ChatMessage], eos: str) -> str:
+    """The turns as lines, for a model without a chat template."""
+    return "".join(_plain_turn(message, eos) for message in messages)
+
+
+def special_tokens(tokenizer: Any) -> dict[int, str]:
+    """Every special token by id, with its text; those that were added to the vocabulary included."""
+    return _special_tokens(tokenizer)
+
+
+@functools.lru_cache(maxsize=8)
+def _special_tokens(tokenizer: Any) -> dict[int, str]:
+    found = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+    for token_id, token in tokenizer.added_tokens_decoder.items():
+        if token.special:
+            found[token_id] = token.content
+    return found
+
+
+# ------------------------------------------------------------------------------------- no template
+
+
+def _render_plain(messages: Sequence[ChatMessage], eos: str) -> Rendered:
+    text, spans = "", []
+    for message in messages:
+        turn = _plain_turn(message, eos)
+        if message.role == "assistant":
+            end = len(text) + len(turn.removesuffix("\n") if eos else turn)
+            spans.append((len(text), end))
+        text += turn
+    if spans and messages[-1].role == "assistant":
+        text = text[: spans[-1][1]]
+    return Rendered(text, tuple(spans))
+
+
+def _plain_turn(message: ChatMessage, eos: str) -> str:
+    if message.role == "assistant":
+        return message.content.lstrip() + eos + "\n"
+    return message.content.strip() + "\n"
+
+
+# ------------------------------------------------------------------------------------ with template
+
+
+def _render_chat(messages: Sequence[ChatMessage], tokenizer: Any) -> Rendered:
+    ends = tuple(special_tokens(tokenizer).values())
+    if GENERATION_MARK.search(tokenizer.get_chat_template()):
+        text, marked = _template_marks(messages, tokenizer)
+        spans = [_up_to_end_of_turn(text, start, end, ends) for start, end in marked]
+        if spans:
+            return Rendered(text, tuple(spans))
+    text = _template_text(messages, tokenizer)
+    spans = []
+    cursor = 0
+    for place, message in enumerate(messages):
+        if message.role != "assistant":
+            continue
+        span = _span_by_prefix(messages, place, text, tokenizer) or _span_by_search(message.content, text, cursor)
+        if span is None or span[0] < cursor:
+            raise _refused(f"it does not show the assistant's turn {place + 1} as it was written")
+        span = _up_to_end_of_turn(text, *span, ends)
+        spans.append(span)
+        cursor = span[1]
+    return Rendered(text, tuple(spans))
+
+
+def _span_by_prefix(messages: Sequence[ChatMessage], place: int, text: str, tokenizer: Any) -> Span | None:
+    """The turn is what the template writes after inviting an answer; None if earlier turns change with it."""
+    if place == 0:
+        return None
+    try:
+        before = _template_text(messages[:place], tokenizer, for_answer=True)
+        after = text if place == len(messages) - 1 else _template_text(messages[: place + 1], tokenizer)
+    except UserError:
+        return None
+    if not after.startswith(before) or not text.startswith(after.rstrip()):
+        return None
+    return len(before), len(after.rstrip()) if after != text else len(text)
+
+
+def _span_by_search(content: str, text: str, cursor: int) -> Span | None:
+    """Where the content stands in the text, for templates that rewrite earlier turns."""
+    for wanted in (content, content.strip()):
+        start = text.find(wanted, cursor)
+        if start >= 0:
+            return start, start + len(wanted)
+    return None
+
+
+def _up_to_end_of_turn(text: str, start: int, end: int, ends: Sequence[str]) -> Span:
+    """The stretch with the special token that ends the turn, and without the blanks after that."""
+    body = text[start:end].rstrip()
+    if body.endswith(tuple(ends)):
+        return start, start + len(body)
+    following = text[end:]
+    token = max((token for token in ends if following.startswith(token)), key=len, default="")
+    return start, end + len(token)
+
+
+def _template_text(messages: Sequence[ChatMessage], tokenizer: Any, *, for_answer: bool = False) -> str:
+    turns = [{"role": message.role, "content": message.content} for message in messages]
+    try:
+        text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=for_answer)
+    except Exception as error:  # noqa: BLE001 - a template is a program of the model's author; it may raise anything
+        raise _refused(f"{type(error).__name__}: {error}") from None
+    return text
+
+
+def _template_marks(messages: Sequence[ChatMessage], tokenizer: Any) -> tuple[str, list[Span]]:
+    """The text and the stretches between the template's own generation marks."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    turns = [{"role": message.role, "content": message.content} for message in messages]
+    try:
+        texts, marks = render_jinja_template(
+            conversations=[turns], chat_template=tokenizer.get_chat_template(), return_assistant_tokens_mask=True,
+            **tokenizer.special_tokens_map,
+        )  # fmt: skip
+    except Exception as error:  # noqa: BLE001 - as above
+        raise _refused(f"{type(error).__name__}: {error}") from None
+    return texts[0], [(int(start), int(end)) for start, end in marks[0]]
+
+
+def _system_merged(messages: Sequence[ChatMessage]) -> tuple[ChatMessage, ...] | None:
+    """The system message put before the first question, for templates that know no system."""
+    if len(messages) < 2 or messages[0].role != "system" or messages[1].role != "user":
+        return None
+    first = ChatMessage("user", f"{messages[0].content}\n\n{messages[1].content}")
+    return (first, *messages[2:])
+
+
+def _refused(reason: str) -> UserError:
+    return UserError(
+        "template-refused", "The model's chat template does not accept this conversation: {reason}", reason=reason
+    )

@@ -1,0 +1,181 @@
+"""Rows from files into a folder: kept rows, issues, and the rows that only the roles refuse. All or nothing.
+
+Works in a staging folder that the library renames when everything is there. rows_read = rows_kept + issues.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from engine.data.examples import ExampleMaker
+from engine.data.issues import RowProblem
+from engine.data.readers import read_rows
+from engine.data.rows import Row
+from engine.data.shapes import TASKS, Shape, find_shape, with_roles
+from engine.data.sources import Source
+from engine.data.store import StoreWriter
+from engine.errors import UserError
+from engine.journal import utc_now
+from engine.messages import DatasetInfo, RowIssue
+
+SAMPLE_ROWS = 200
+SAMPLE_FILES = 20
+BATCH_ROWS = 8192
+BATCH_BYTES = 1 << 25
+CARD = "dataset.json"
+ROWS = "rows.arrow"
+ISSUES = "issues.jsonl"
+REFUSED = "refused.jsonl"
+
+OnProgress = Callable[[str, int, int, str], None]
+Numbered = tuple[int, Row | RowIssue]  # the place of the file, and what was read
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What the rows are taken for, and in which columns numbers count as text."""
+
+    shape: Shape
+    number_columns: frozenset[str]
+
+    def maker(self) -> ExampleMaker:
+        return ExampleMaker(self.shape.name, self.shape.roles, self.number_columns)
+
+
+def make_plan(sources: Sequence[Source], roles: Mapping[str, str]) -> Plan:
+    """Decide the shape from the first rows of each file.
+
+    Raises:
+        UserError: "no-usable-rows" if none of them can be read, "shape-unknown" or "roles-wrong".
+    """
+    rows: list[Mapping[str, Any]] = []
+    issues: list[RowIssue] = []
+    for source in sources[:SAMPLE_FILES]:
+        for item in islice(read_rows(source), SAMPLE_ROWS):
+            if isinstance(item, Row):
+                rows.append(item.values)
+            else:
+                issues.append(item)
+    if not rows:
+        raise nothing_usable(sources, issues)
+    return plan_for(rows, roles)
+
+
+def plan_for(rows: Sequence[Mapping[str, Any]], roles: Mapping[str, str]) -> Plan:
+    """The plan for rows like these, with the roles that the user gave."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    found = find_shape(columns, rows)
+    if not found.name and not roles:
+        raise UserError(
+            "shape-unknown",
+            "It is not clear what to learn from the columns {columns}. Give roles, such as COLUMN = prompt and COLUMN = "
+            "completion, or COLUMN = text. Nothing was imported.",
+            columns=", ".join(columns[:20]),
+        )  # fmt: skip
+    return Plan(with_roles(found, columns, roles), number_columns(columns, rows))
+
+
+def number_columns(columns: Iterable[str], rows: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """Columns in which texts are the minority: there a number is meant, elsewhere it is a mistake."""
+    chosen = set()
+    for column in columns:
+        kinds = Counter(type(row[column]) for row in rows if row.get(column) is not None)
+        if kinds[int] + kinds[float] + kinds[bool] > kinds[str]:
+            chosen.add(column)
+    return frozenset(chosen)
+
+
+def read_all(
+    sources: Sequence[Source], progress: OnProgress | None, check: Callable[[], None] | None
+) -> Iterator[Numbered]:
+    """Everything in the files, in order, telling how many bytes are read."""
+    total = sum(source.num_bytes for source in sources)
+    before = 0
+    for place, source in enumerate(sources):
+        for number, item in enumerate(read_rows(source)):
+            if number % 2048 == 0:
+                if check:
+                    check()
+                if progress:
+                    progress("reading", before + source.position, total, "bytes")
+            yield place, item
+        before += source.num_bytes
+    if progress:
+        progress("reading", total, total, "bytes")
+
+
+def store(items: Iterable[Numbered], plan: Plan, labels: Sequence[str], folder: Path) -> tuple[StoreWriter, int, int]:
+    """Write what is kept and what is refused into `folder`; returns the writer, rows read and number of issues."""
+    writer = StoreWriter(folder)
+    maker = plan.maker()
+    batch: list[tuple[int, int, int, Mapping[str, Any]]] = []
+    num_read = num_issues = batch_bytes = 0
+    with (folder / ISSUES).open("wb") as issues, (folder / REFUSED).open("wb") as refused:
+        for place, item in items:
+            num_read += 1
+            if isinstance(item, RowIssue):
+                num_issues += 1
+                issues.write(_line(dataclasses.asdict(item) | {"file_place": place}))
+                continue
+            try:
+                maker.make(item.values)
+            except RowProblem as problem:
+                num_issues += 1
+                issue = problem.at(labels[place], item.number, item.line)
+                issues.write(_line(dataclasses.asdict(issue) | {"file_place": place}))
+                refused.write(_line([place, item.number, item.line, item.values]))
+                continue
+            batch.append((place, item.number, item.line, item.values))
+            batch_bytes += sum(len(value) for value in item.values.values() if type(value) is str)
+            if len(batch) >= BATCH_ROWS or batch_bytes > BATCH_BYTES:
+                writer.write(batch)
+                batch, batch_bytes = [], 0
+        writer.write(batch)
+        writer.close()
+        for file in (issues, refused):
+            file.flush()
+            os.fsync(file.fileno())
+    return writer, num_read, num_issues
+
+
+def describe(
+    writer: StoreWriter, plan: Plan, *, name: str, num_read: int, num_issues: int, task: str, sources: Sequence[str]
+) -> DatasetInfo:
+    """The card of what was stored."""
+    shape = plan.shape
+    roles = {column: shape.roles.get(column, "ignore") for column in writer.columns}
+    return DatasetInfo(
+        name=name, hash=writer.hash(roles), rows_read=num_read, rows_kept=writer.num_rows, num_issues=num_issues,
+        task=task or TASKS[shape.name], shape=shape.name, reason=shape.reason, columns=tuple(writer.columns),
+        roles=roles, num_bytes=0, created_utc=utc_now(), sources=tuple(sources), title=name,
+        reason_template=shape.template, reason_fields=shape.fields,
+    )  # fmt: skip
+
+
+def nothing_usable(sources: Sequence[Source], issues: Sequence[RowIssue]) -> UserError:
+    """No row can be used: say so, with the first reason."""
+    names = ", ".join(source.label for source in sources[:5])
+    if not issues:
+        return UserError(
+            "no-rows", "There is no row in {files}. Expected at least one. Nothing was imported.", files=names
+        )
+    return UserError(
+        "no-usable-rows", "None of the {count} rows of {files} can be used. The first: {reason} Nothing was imported.",
+        count=len(issues), files=names, reason=issues[0].message,
+    )  # fmt: skip
+
+
+def _line(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value) + b"\n"
+    except TypeError:  # an integer of more than 64 bits
+        return json.dumps(value, ensure_ascii=False).encode() + b"\n"

@@ -1,0 +1,299 @@
+"""JSON Lines and JSON files as rows. Strict: what JSON does not allow is an issue of its row, never a guess."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from engine.data.issues import RowProblem
+from engine.data.rows import Row
+from engine.data.sources import Source, encoding_name
+from engine.errors import UserError
+from engine.messages import RowIssue
+
+MAX_ROW_CHARS = 1 << 26
+MAX_DEPTH = 1024
+MAX_EXACT_FLOAT = 2.0**53
+KEY = re.compile(rb'"\s*:')
+# A text, or one of the marks that open and close; everything between them is passed over.
+MARK = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+LIST_KEYS = ("data", "rows", "train", "examples", "records", "items", "instances")
+NAMES = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+
+
+def read_json_lines(source: Source) -> Iterator[Row | RowIssue]:
+    """One object a line; blank lines are no rows."""
+    codec = source.codec(is_json=True)
+    lines = _utf8_lines(source) if codec in ("utf-8", "utf-8-sig") else _recoded_lines(source, codec)
+    row = 0
+    for line_number, line in lines:
+        if line.isspace():
+            continue
+        row += 1
+        try:
+            if len(line) > MAX_ROW_CHARS:
+                raise RowProblem("too-long-row", value=line[:400], limit=MAX_ROW_CHARS)
+            yield Row(row, as_object(parse(line, encoding_name(codec))), line_number)
+        except RowProblem as problem:
+            yield problem.at(source.label, row, line_number)
+
+
+def read_json(source: Source) -> Iterator[Row | RowIssue]:
+    """A list of objects, alone or under one name, or columns of equal length.
+
+    A broken element of a list is that row's issue; the others are read.
+
+    Raises:
+        UserError: "json-unreadable" when the file is no list, no columns and no lines of objects.
+    """
+    content = _whole_content(source)
+    try:
+        value = orjson.loads(content)
+        if len(KEY.findall(content)) != count_keys(value) or _is_inexact(value):
+            raise ValueError("look at each element")
+    except ValueError:
+        yield from _read_elements(source, content)
+        return
+    yield from _rows_of(source, value)
+
+
+def parse(text: bytes, encoding: str = "UTF-8") -> Any:
+    """One JSON value, exactly. Integers of any length that Python takes stay whole.
+
+    Raises:
+        RowProblem: naming what JSON does not allow.
+    """
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise _explain(text, error, encoding) from None
+    if len(KEY.findall(text)) != count_keys(value) or _is_inexact(value):
+        return _parse_slowly(text)
+    return value
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    raise RowProblem("not-an-object", value=json.dumps(value, ensure_ascii=False)[:400], found=kind_name(value))
+
+
+def kind_name(value: Any) -> str:
+    """What a JSON value is, in a sentence."""
+    return NAMES.get(type(value), "a number")
+
+
+def count_keys(value: Any) -> int:
+    """How many names an object holds, those of objects within it included."""
+    if type(value) is dict:
+        return len(value) + sum(count_keys(item) for item in value.values() if type(item) in (dict, list))
+    if type(value) is list:
+        return sum(count_keys(item) for item in value if type(item) in (dict, list))
+    return 0
+
+
+# ------------------------------------------------------------------------------------------ lines
+
+
+def _utf8_lines(source: Source) -> Iterator[tuple[int, bytes]]:
+    """The lines with their numbers; an endless one is given once, cut, and the rest of it passed over."""
+    with source.open() as file:
+        if file.read(3) != b"\xef\xbb\xbf":
+            file.seek(0)
+        number = 0
+        while line := file.readline(MAX_ROW_CHARS + 2):
+            number += 1
+            yield number, line
+            while line and len(line) > MAX_ROW_CHARS and not line.endswith(b"\n"):
+                line = file.readline(MAX_ROW_CHARS + 2)
+
+
+def _recoded_lines(source: Source, codec: str) -> Iterator[tuple[int, bytes]]:
+    with source.open_text(codec) as text:
+        text.reconfigure(newline="\n")
+        number = 0
+        while line := text.readline(MAX_ROW_CHARS + 2):
+            number += 1
+            yield number, line.encode("utf-8", "surrogateescape")
+            while line and len(line) > MAX_ROW_CHARS and not line.endswith("\n"):
+                line = text.readline(MAX_ROW_CHARS + 2)
+
+
+# --------------------------------------------------------------------------------- what is wrong
+
+
+def _explain(text: bytes, error: orjson.JSONDecodeError, encoding: str) -> RowProblem:
+    reason = str(error)
+    if "depth limit" in reason:
+        return RowProblem("too-deep", value=text[:400], limit=MAX_DEPTH)
+    if "not valid UTF-8" in reason:
+        return RowProblem("bad-encoding", value=text[:400], encoding=encoding)
+    if "surrogate" in reason:
+        return RowProblem("lone-surrogate", value=text[max(0, error.pos - 20) : error.pos + 40])
+    if "infinity" in reason:
+        return RowProblem("number-too-long", value=text[error.pos : error.pos + 400])
+    place = text.decode("utf-8", "replace")[error.pos :]
+    found = re.match(r"-?\s*(NaN|Infinity)", place)
+    if found:
+        return RowProblem("not-a-number", value=found[0])
+    reason = re.sub(r": line \d+ column (\d+) \(char \d+\)$", r" at character \1", reason)
+    return RowProblem("bad-json", value=text[max(0, error.pos - 40) :][:400], reason=reason)
+
+
+def _is_inexact(value: Any) -> bool:
+    """Whether a number may have lost digits: an integer that came as a float because it is long."""
+    if type(value) is float:
+        return abs(value) >= MAX_EXACT_FLOAT
+    if type(value) is dict:
+        return any(_is_inexact(item) for item in value.values() if type(item) in (float, dict, list))
+    if type(value) is list:
+        return any(_is_inexact(item) for item in value if type(item) in (float, dict, list))
+    return False
+
+
+def _parse_slowly(text: bytes) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except RecursionError:
+        raise RowProblem("too-deep", value=text[:400], limit=MAX_DEPTH) from None
+    except ValueError:  # the integer has more digits than Python converts
+        raise RowProblem("number-too-long", value=text[:400]) from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise RowProblem("duplicate-key", column=key, value=value)
+        found[key] = value
+    return found
+
+
+# ------------------------------------------------------------------------------------ whole files
+
+
+def _whole_content(source: Source) -> bytes:
+    codec = source.codec(is_json=True)
+    with source.open() as file:
+        content = file.read()
+    if codec in ("utf-8", "utf-8-sig"):
+        return content.removeprefix(b"\xef\xbb\xbf")
+    return content.decode(codec, "surrogateescape").encode("utf-8", "surrogateescape")
+
+
+def _rows_of(source: Source, value: Any) -> Iterator[Row | RowIssue]:
+    rows = list_of_rows(value)
+    if rows is None:
+        raise _unreadable(source, f"it holds {kind_name(value)} without a list of rows")
+    for number, item in enumerate(rows, 1):
+        try:
+            yield Row(number, as_object(_wrapped(item)), 0)
+        except RowProblem as problem:
+            yield problem.at(source.label, number)
+
+
+def list_of_rows(value: Any) -> list[Any] | None:
+    """The rows in a JSON value: itself, the list under one of its names, or its columns turned."""
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, dict) or not value:
+        return None
+    lists = {key: item for key, item in value.items() if isinstance(item, list)}
+    for key in (*LIST_KEYS, *(lists if len(lists) == 1 else ())):
+        if key in lists and (not lists[key] or isinstance(lists[key][0], dict | list)) and len(value) < 8:
+            return lists[key]
+    if len(lists) == len(value) and len({len(items) for items in lists.values()}) == 1:
+        return [dict(zip(lists, cells, strict=True)) for cells in zip(*lists.values(), strict=True)]
+    if all(isinstance(item, dict) for item in value.values()):
+        return _turned_columns(value)
+    return None
+
+
+def _turned_columns(value: dict[str, dict[str, Any]]) -> list[Any] | None:
+    """pandas' `to_json()`: {"column": {"0": …, "1": …}, …}."""
+    keys = list(next(iter(value.values())))
+    if not keys or any(list(column) != keys for column in value.values()):
+        return None
+    return [{name: column[key] for name, column in value.items()} for key in keys]
+
+
+def _wrapped(item: Any) -> Any:
+    """A bare text is a row with one column; a bare list of turns is a conversation."""
+    if isinstance(item, str):
+        return {"text": item}
+    if isinstance(item, list) and item and all(isinstance(turn, dict) for turn in item):
+        return {"messages": item}
+    return item
+
+
+def _read_elements(source: Source, content: bytes) -> Iterator[Row | RowIssue]:
+    """The elements of the outermost list of objects one by one, so that a broken one is alone in its loss."""
+    start = _list_start(content)
+    if start is None:
+        if _looks_like_lines(content):
+            yield from read_json_lines(source)
+            return
+        try:
+            value = parse(content)
+        except RowProblem as problem:
+            issue = problem.at(source.label, 1)
+            raise _unreadable(source, issue.message) from None
+        yield from _rows_of(source, value)
+        return
+    number = 0
+    for number, (element, line) in enumerate(_elements(content, start), 1):  # noqa: B007
+        try:
+            yield Row(number, as_object(_wrapped(parse(element))), line)
+        except RowProblem as problem:
+            yield problem.at(source.label, number, line)
+
+
+def _list_start(content: bytes) -> int | None:
+    """Where the first element of the list of rows may begin."""
+    found = re.match(rb"\s*\[", content) or re.match(
+        rb'\s*\{(?:\s*"[^"\\\n]{1,64}"\s*:\s*(?:"[^"\\\n]*"|[-\d.]+)\s*,){0,4}\s*"[^"\\\n]{1,64}"\s*:\s*\[\s*(?=\{)',
+        content,
+    )
+    return found.end() if found else None
+
+
+def _elements(content: bytes, start: int) -> Iterator[tuple[bytes, int]]:
+    """Each element of the list that begins before `start`, with its line; the last may be torn off."""
+    depth, begin, line, counted = 0, start, 1, 0
+    for mark in MARK.finditer(content, start):
+        kind = mark[0][:1]
+        if kind in b"{[":
+            if depth == 0:
+                begin = mark.start()
+            depth += 1
+        elif kind in b"}]":
+            depth -= 1
+            if depth < 0:
+                return
+            if depth == 0:
+                line, counted = line + content.count(b"\n", counted, begin), begin
+                yield content[begin : mark.end()], line
+        elif depth == 0:
+            line, counted = line + content.count(b"\n", counted, mark.start()), mark.start()
+            yield mark[0], line
+    if depth > 0:
+        yield content[begin:], line + content.count(b"\n", counted, begin)
+
+
+def _looks_like_lines(content: bytes) -> bool:
+    """Two objects, each on its line."""
+    lines = [line for line in content[: 1 << 20].split(b"\n")[:20] if line.strip()]
+    return len(lines) > 1 and all(line.lstrip().startswith(b"{") for line in lines[:2])
+
+
+def _unreadable(source: Source, reason: str) -> UserError:
+    return UserError(
+        "json-unreadable",
+        "{file} holds no rows that can be read: {reason}. Expected a list of objects, or one object a line. Nothing "
+        "was imported.",
+        file=source.label, reason=reason,
+    )  # fmt: skip

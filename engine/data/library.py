@@ -1,0 +1,426 @@
+"""The data sets of a home: import, list, open, rename, delete. Owns HOME/data/<name>/ and its trash.
+
+A data set is a folder with dataset.json (its card, written last), rows.arrow, issues.jsonl and refused.jsonl (rows
+that were read but do not fit the roles: other roles may bring them back). Everything that changes a data set is done
+beside it and put in place by a rename.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import json
+import os
+import re
+import secrets
+import shutil
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+import filelock
+
+from engine.data.dataset import Dataset
+from engine.data.importing import (
+    CARD, ISSUES, REFUSED, SAMPLE_ROWS, Numbered, OnProgress, Plan, describe, make_plan, nothing_usable,
+    number_columns, plan_for, read_all, store,
+)  # fmt: skip
+from engine.data.issues import RowProblem
+from engine.data.readers import read_rows, sources_of
+from engine.data.rows import Row
+from engine.data.shapes import Shape, find_shape, with_roles
+from engine.data.store import to_text
+from engine.errors import UsageError, UserError
+from engine.home import Home
+from engine.messages import DataPreview, DatasetInfo, ImportReport, RowIssue, RowsPage, from_json, to_json
+
+MAX_NAME_CHARS = 100
+MAX_NAME_BYTES = 240
+REPORTED_ISSUES = 10_000
+TRASH_PREFIX = "data-"
+WINDOWS_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
+
+
+class DataLibrary:
+    """The one public face of stored data. Safe to use from several processes: changes hold a lock."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._root = home.data
+
+    # ---------------------------------------------------------------------------------------- reading
+
+    def list(self) -> list[DatasetInfo]:
+        """All data sets, the newest first."""
+        cards = [_read_card(folder) for folder in self._root.glob("*") if not folder.name.startswith(".")]
+        return sorted((card for card in cards if card), key=lambda card: (card.created_utc, card.name), reverse=True)
+
+    def info(self, name: str) -> DatasetInfo:
+        """Raises UserError "data-not-found"."""
+        card = _read_card(self._root / name) if _is_safe(name) else None
+        if card is None:
+            raise UserError(
+                "data-not-found",
+                "There is no data set {data!r}. Import one with: python main.py data import FILE --name N",
+                data=name,
+            )  # fmt: skip
+        return card
+
+    def open(self, name: str) -> Dataset:
+        """A data set for reading. Raises UserError "data-not-found"."""
+        info = self.info(name)
+        return Dataset(self._root / info.name, info)
+
+    def issues(self, name: str, offset: int = 0, count: int | None = None) -> list[RowIssue]:
+        """The rows that were left out and why, in the order of the files."""
+        self.info(name)
+        stop = None if count is None else offset + count
+        return list(islice(_read_issues(self._root / name), offset, stop))
+
+    def preview(self, paths: Sequence[str | Path], num_rows: int = 50) -> DataPreview:
+        """What an import would make of the first rows of the first file; keeps nothing.
+
+        Where no shape is found, `info.shape` is "" and every role is ignore.
+        """
+        sources = sources_of(paths)
+        items = list(islice(read_rows(sources[0]), max(num_rows, SAMPLE_ROWS)))
+        rows = [item.values for item in items if isinstance(item, Row)]
+        if not rows:
+            raise nothing_usable(sources, [item for item in items if isinstance(item, RowIssue)])
+        columns = tuple(dict.fromkeys(column for row in rows for column in row))
+        shape = find_shape(columns, rows)
+        shown = items[:num_rows]
+        issues = [item for item in shown if isinstance(item, RowIssue)]
+        issues += _role_issues(shown, plan_for(rows, {}), sources[0].label) if shape.name else []
+        cells = tuple(
+            tuple((to_text(item.values.get(column)) or "")[:2000] for column in columns)
+            for item in shown if isinstance(item, Row)
+        )  # fmt: skip
+        info = DatasetInfo(
+            name=free_name(sources[0].path.stem, {card.name for card in self.list()}), hash="", rows_read=len(shown),
+            rows_kept=len(shown) - len(issues), num_issues=len(issues), task="", shape=shape.name, reason=shape.reason,
+            columns=columns, roles=shape.roles, num_bytes=sum(source.num_bytes for source in sources), created_utc="",
+            sources=tuple(source.label for source in sources), reason_template=shape.template,
+            reason_fields=shape.fields,
+        )  # fmt: skip
+        page = RowsPage(info.name, 0, columns, cells, len(cells), tuple(range(len(cells))))
+        return DataPreview(info, page, tuple(sorted(issues, key=lambda issue: issue.row)))
+
+    # --------------------------------------------------------------------------------------- changing
+
+    def import_files(
+        self,
+        paths: Sequence[str | Path],
+        name: str,
+        *,
+        roles: Mapping[str, str] | None = None,
+        task: str = "",
+        progress: OnProgress | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> ImportReport:
+        """Read files into a new data set. All or nothing.
+
+        Args:
+            roles: {column: role}; {role: column} is understood too where it can mean nothing else. What is not
+                named keeps the role that was found, as far as it fits.
+            progress: called with ("reading", bytes done, bytes in all, "bytes").
+            check: called now and then; what it raises ends the import and leaves nothing behind.
+
+        Returns:
+            The card, and the first 10,000 issues (`info.num_issues` counts all, `issues` reads all). Importing the
+            same rows under the same name again changes nothing and returns the card that is there.
+
+        Raises:
+            UserError: naming what is wrong with the name, a file, the roles or all rows.
+        """
+        name = checked_name(name)
+        sources = sources_of(paths)
+        plan = make_plan(sources, roles or {})
+        labels = [source.label for source in sources]
+        with self._staging() as folder:
+            info = self._fill(folder, read_all(sources, progress, check), plan, name, task, labels)
+            if not info.rows_kept:
+                raise nothing_usable(sources, list(_read_issues(folder)))
+            with self._lock():
+                there = self._taken(name)
+                if there is None:
+                    folder.rename(self._root / name)
+                elif there.name != name or there.hash != info.hash:
+                    raise self._name_taken(name)
+            return self._report(name)
+
+    def set_roles(
+        self,
+        name: str,
+        roles: Mapping[str, str],
+        *,
+        progress: OnProgress | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> ImportReport:
+        """Give columns other roles: rows that no longer fit become issues, and refused ones that fit come back."""
+        old = self.info(name)
+        dataset = self.open(name)
+        rows = list(islice(dataset.all_values(), SAMPLE_ROWS))
+        known = Shape(old.shape, old.roles, "roles-given", {})
+        plan = Plan(with_roles(known, old.columns, roles), number_columns(old.columns, rows))
+        with self._staging() as folder:
+            items = self._all_items(name, dataset, old.rows_read, progress, check)
+            new = self._fill(folder, items, plan, name, old.task, old.sources)
+            if not new.rows_kept:
+                first = next(_read_issues(folder)).message
+                raise UserError(
+                    "no-usable-rows", "None of the {count} rows of {files} can be used. The first: {reason} Nothing was "
+                    "changed.", count=new.rows_read, files=name, reason=first,
+                )  # fmt: skip
+            new = dataclasses.replace(new, created_utc=old.created_utc, title=old.title, licence=old.licence)
+            _write_card(folder, new)
+            del dataset
+            with self._lock():
+                self._swap(folder, self._root / name)
+        return self._report(name)
+
+    def rename(self, name: str, new_name: str) -> DatasetInfo:
+        """Raises UserError when the new name is taken or cannot be a folder's."""
+        new_name = checked_name(new_name)
+        with self._lock():
+            info = self.info(name)
+            if new_name == name:
+                return info
+            there = self._taken(new_name)
+            if there is not None and there.name != name:
+                raise self._name_taken(new_name)
+            title = new_name if info.title == info.name else info.title
+            (self._root / name).rename(self._root / new_name)
+            renamed = dataclasses.replace(info, name=new_name, title=title)
+            _write_card(self._root / new_name, renamed)
+        return renamed
+
+    def delete(self, name: str) -> str:
+        """Move a data set to the trash; returns the token for `restore`."""
+        with self._lock():
+            info = self.info(name)
+            token = TRASH_PREFIX + secrets.token_hex(6)
+            place = self._home.trash / token
+            place.mkdir(parents=True)
+            (self._root / info.name).rename(place / "item")
+        return token
+
+    def restore(self, token: str) -> DatasetInfo:
+        """Bring back what `delete` moved away, under its name or, if that is taken, one like it.
+
+        Raises:
+            UserError: "trash-not-found".
+        """
+        place = self._home.trash / token
+        card = _read_card(place / "item", check_name=False) if self.owns(token) else None
+        if card is None:
+            raise UserError("trash-not-found", "There is nothing in the trash under {token!r}.", token=token)
+        with self._lock():
+            name = free_name(card.name, {info.name for info in self.list()})
+            (place / "item").rename(self._root / name)
+            card = dataclasses.replace(card, name=name)
+            _write_card(self._root / name, card)
+            shutil.rmtree(place)
+        return card
+
+    def owns(self, token: str) -> bool:
+        """Whether a token of the trash is one of a data set."""
+        return bool(re.fullmatch(TRASH_PREFIX + "[0-9a-f]+", token))
+
+    # --------------------------------------------------------------------------------------- privately
+
+    def _fill(
+        self, folder: Path, items: Iterator[Numbered], plan: Plan, name: str, task: str, labels: Sequence[str]
+    ) -> DatasetInfo:
+        """Write a whole data set into a staging folder."""
+        writer, num_read, num_issues = store(items, plan, labels, folder)
+        info = describe(
+            writer, plan, name=name, num_read=num_read, num_issues=num_issues, task=task, sources=labels
+        )
+        num_bytes = sum(path.stat().st_size for path in folder.iterdir())
+        info = dataclasses.replace(info, num_bytes=num_bytes)
+        _write_card(folder, info)
+        return info
+
+    def _report(self, name: str) -> ImportReport:
+        return ImportReport(self.info(name), tuple(self.issues(name, 0, REPORTED_ISSUES)))
+
+    def _all_items(
+        self,
+        name: str,
+        dataset: Dataset,
+        total: int,
+        progress: OnProgress | None,
+        check: Callable[[], None] | None,
+    ) -> Iterator[Numbered]:
+        """Kept rows, refused rows and rows that could not be read, as they came from the files."""
+        folder = self._root / name
+        refused, unread = _refused_and_unread(folder)
+        merged = heapq.merge(_kept_items(dataset), refused, unread, key=_order)
+        for done, item in enumerate(merged):
+            if done % 2048 == 0:
+                if check:
+                    check()
+                if progress:
+                    progress("reading", done, total, "rows")
+            yield item
+
+    def _taken(self, name: str) -> DatasetInfo | None:
+        """The data set whose name this is, on a disk that may not tell upper from lower case."""
+        return next((info for info in self.list() if _folded(info.name) == _folded(name)), None)
+
+    def _name_taken(self, name: str) -> UserError:
+        other = free_name(name, {info.name for info in self.list()})
+        return UserError(
+            "name-taken", "There is a data set {data!r} already, with other rows. Take another name, such as {other!r}. "
+            "Nothing was imported.", data=name, other=other,
+        )  # fmt: skip
+
+    def _staging(self) -> _Staging:
+        return _Staging(self._root / f".part-{secrets.token_hex(6)}")
+
+    def _lock(self) -> filelock.BaseFileLock:
+        self._root.mkdir(parents=True, exist_ok=True)
+        return filelock.FileLock(self._root / ".lock", timeout=60)
+
+    def _swap(self, new: Path, old: Path) -> None:
+        """Put a folder in the place of another."""
+        aside = self._root / f".part-{secrets.token_hex(6)}"
+        old.rename(aside)
+        new.rename(old)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+class _Staging:
+    """A folder that is gone at the end unless it was renamed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> Path:
+        self._folder.mkdir(parents=True)
+        return self._folder
+
+    def __exit__(self, *error: object) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+# ------------------------------------------------------------------------------------------- names
+
+
+def checked_name(name: str) -> str:
+    """The name, as it is kept: without blanks around it and in composed letters (NFC).
+
+    Raises:
+        UsageError: "name-unusable", saying why it cannot be a folder's name on every system.
+    """
+    name = unicodedata.normalize("NFC", name).strip()
+    problem = _name_problem(name)
+    if problem:
+        raise UsageError("name-unusable", "{name!r} cannot be a name: {reason}.", name=name[:120], reason=problem)
+    return name
+
+
+def free_name(wish: str, taken: set[str]) -> str:
+    """The name that was wished for, made usable, with a number behind it if it is taken."""
+    name = FORBIDDEN.sub(" ", unicodedata.normalize("NFC", wish)).strip().strip(".").strip()[: MAX_NAME_CHARS - 5]
+    name = "data" if _name_problem(name) else name
+    folded = {_folded(other) for other in taken}
+    names = [name, *(f"{name} {number}" for number in range(2, len(taken) + 3))]
+    return next(choice for choice in names if _folded(choice) not in folded)
+
+
+def _name_problem(name: str) -> str:
+    """What is wrong with a name, or nothing."""
+    if not name:
+        return "it is empty"
+    if len(name) > MAX_NAME_CHARS or len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
+        return f"it is longer than {MAX_NAME_CHARS} characters"
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        return "it holds half of a surrogate pair"
+    if FORBIDDEN.search(name):
+        return 'none of < > : " / \\ | ? * and no control character may stand in it'
+    if name.startswith(".") or name.endswith("."):
+        return "it begins or ends with a full stop"
+    if WINDOWS_RESERVED.fullmatch(name):
+        return "Windows keeps it for a device"
+    return ""
+
+
+def _is_safe(name: str) -> bool:
+    return not _name_problem(name)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+# ------------------------------------------------------------------------------------- small files
+
+
+def _read_card(folder: Path, *, check_name: bool = True) -> DatasetInfo | None:
+    """The card of a data set's folder; None if there is no whole one. The folder's name is the data set's."""
+    try:
+        value = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return None
+    info: DatasetInfo = from_json({**value, "type": "DatasetInfo"})
+    return dataclasses.replace(info, name=folder.name) if check_name and info.name != folder.name else info
+
+
+def _write_card(folder: Path, info: DatasetInfo) -> None:
+    part = folder / (CARD + ".part")
+    with part.open("w", encoding="utf-8") as file:
+        json.dump(to_json(info), file, ensure_ascii=False, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(folder / CARD)
+
+
+def _read_issues(folder: Path) -> Iterator[RowIssue]:
+    with (folder / ISSUES).open("rb") as file:
+        for line in file:
+            value = json.loads(line)
+            yield from_json({**value, "type": "RowIssue"})
+
+
+def _kept_items(dataset: Dataset) -> Iterator[Numbered]:
+    origins = dataset.all_origins()
+    for (place, number, line), values in zip(origins, dataset.all_values(), strict=True):
+        yield place, Row(number, values, line)
+
+
+def _refused_and_unread(folder: Path) -> tuple[list[Numbered], list[Numbered]]:
+    """Rows that the roles refused, and issues of rows that were never read."""
+    refused: list[Numbered] = []
+    with (folder / REFUSED).open("rb") as file:
+        for text in file:
+            place, number, line, values = json.loads(text)
+            refused.append((place, Row(number, values, line)))
+    known = {(place, item.number) for place, item in refused if isinstance(item, Row)}
+    unread: list[Numbered] = []
+    with (folder / ISSUES).open("rb") as file:
+        for text in file:
+            value = json.loads(text)
+            if (value["file_place"], value["row"]) not in known:
+                unread.append((value["file_place"], from_json({**value, "type": "RowIssue"})))
+    return refused, unread
+
+
+def _order(item: Numbered) -> tuple[int, int]:
+    place, row = item
+    return place, row.number if isinstance(row, Row) else row.row
+
+
+def _role_issues(items: Sequence[Row | RowIssue], plan: Plan, label: str) -> list[RowIssue]:
+    maker = plan.maker()
+    issues = []
+    for item in items:
+        if isinstance(item, Row):
+            try:
+                maker.make(item.values)
+            except RowProblem as problem:
+                issues.append(problem.at(label, item.number, item.line))
+    return issues

@@ -1,0 +1,132 @@
+"""The librarian's answers about data: each request of `engine.messages` and the call that answers it."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from engine.data.dataset import Dataset
+from engine.data.encode import encode, load_tokenizer
+from engine.data.library import DataLibrary
+from engine.data.token_view import count_tokens, describe
+from engine.errors import UserError
+from engine.home import Home
+from engine.messages import (
+    CountTokens,
+    DataPreview,
+    DatasetInfo,
+    DeleteData,
+    Done,
+    ImportData,
+    ImportReport,
+    IssuesPage,
+    PreviewData,
+    ReadIssues,
+    ReadRows,
+    RenameData,
+    RowsPage,
+    SetRoles,
+    TokenStatistics,
+    TokenView,
+    ViewTokens,
+)
+from engine.recipe import FIELDS, Recipe
+from engine.service import Errand, Handlers
+
+
+def handlers(home: Home) -> Handlers:
+    """The handlers of data requests for the service process of this home."""
+    desk = _Desk(home)
+    return {
+        ImportData: desk.import_data, PreviewData: desk.preview, ReadRows: desk.read_rows, ReadIssues: desk.read_issues,
+        SetRoles: desk.set_roles, RenameData: desk.rename, DeleteData: desk.delete, ViewTokens: desk.view_tokens,
+        CountTokens: desk.count_tokens,
+    }  # fmt: skip
+
+
+class _Desk:
+    """Answers requests; keeps the data sets that were read last open."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._library = DataLibrary(home)
+        self._open = functools.lru_cache(maxsize=4)(self._opened)
+
+    def import_data(self, request: ImportData, errand: Errand) -> ImportReport:
+        return self._library.import_files(
+            request.paths, request.name, roles=request.roles, task=request.task, progress=errand.progress,
+            check=errand.check,
+        )  # fmt: skip
+
+    def preview(self, request: PreviewData, errand: Errand) -> DataPreview:
+        return self._library.preview(request.paths, request.num_rows)
+
+    def read_rows(self, request: ReadRows, errand: Errand) -> RowsPage:
+        return self._dataset(request.name).page(request.offset, request.num_rows, request.query)
+
+    def read_issues(self, request: ReadIssues, errand: Errand) -> IssuesPage:
+        issues = self._library.issues(request.name, request.offset, request.num_rows)
+        return IssuesPage(tuple(issues), self._library.info(request.name).num_issues)
+
+    def set_roles(self, request: SetRoles, errand: Errand) -> ImportReport:
+        self._open.cache_clear()
+        return self._library.set_roles(
+            request.name, request.roles, progress=errand.progress, check=errand.check
+        )
+
+    def rename(self, request: RenameData, errand: Errand) -> DatasetInfo:
+        self._open.cache_clear()
+        return self._library.rename(request.name, request.new_name)
+
+    def delete(self, request: DeleteData, errand: Errand) -> Done:
+        self._open.cache_clear()
+        num_bytes = self._library.info(request.name).num_bytes
+        return Done(self._library.delete(request.name), num_bytes)
+
+    def view_tokens(self, request: ViewTokens, errand: Errand) -> TokenView:
+        dataset, recipe = self._dataset(request.data), _recipe(request.recipe)
+        tokenizer = load_tokenizer(model_folder(self._home, request.model))
+        rows = []
+        for place in request.rows:
+            errand.check()
+            if 0 <= place < len(dataset):
+                encoded = encode(
+                    dataset.example(place), tokenizer, max_seq_len=recipe.max_seq_len, train_on=recipe.train_on
+                )
+                rows.append(describe(encoded, tokenizer, place))
+        return TokenView(tuple(rows))
+
+    def count_tokens(self, request: CountTokens, errand: Errand) -> TokenStatistics:
+        tokenizer = load_tokenizer(model_folder(self._home, request.model))
+        return count_tokens(self._dataset(request.data), tokenizer, _recipe(request.recipe), errand.progress)
+
+    def _dataset(self, name: str) -> Dataset:
+        info = self._library.info(name)
+        return self._open(name, info.hash, info.created_utc)
+
+    def _opened(self, name: str, hash: str, created_utc: str) -> Dataset:
+        return self._library.open(name)
+
+
+def model_folder(home: Home, model: str) -> Path:
+    """Where a model's tokenizer lies: an id of the library, a folder, or a run (its base model).
+
+    Raises:
+        UserError: "model-not-found".
+    """
+    if model and (home.models / model / "config.json").exists():
+        return home.models / model
+    if model and (Path(model) / "config.json").exists():
+        return Path(model)
+    run = home.run(model.split("@")[0]) if model else home.runs
+    if model and (run / "recipe.toml").exists():
+        return model_folder(home, Recipe.load(run / "recipe.toml").model)
+    raise UserError(
+        "model-not-found", "There is no model {model!r}. `python main.py models` lists what there is.", model=model
+    )
+
+
+def _recipe(fields: dict[str, Any]) -> Recipe:
+    """The recipe of a request; what this build does not know is left to its default."""
+    return Recipe.from_dict({key: value for key, value in fields.items() if key in FIELDS})

@@ -1,0 +1,195 @@
+"""CSV and TSV as rows: the delimiter, the quote and the header are found; a ragged line is an issue.
+
+A quote that is opened and never closed must not swallow the rows after it: each record is tried line by line,
+and where it cannot be closed only its first line is lost.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from engine.data.issues import RowProblem
+from engine.data.rows import Row
+from engine.data.shapes import KNOWN_NAMES
+from engine.data.sources import Source, encoding_name
+from engine.messages import RowIssue
+
+csv.field_size_limit(2**31 - 1)  # what C's long holds everywhere; rows are limited by MAX_RECORD_CHARS
+
+SAMPLE_CHARS = 1 << 18
+SAMPLE_LINES = 200
+MAX_RECORD_LINES = 100_000
+MAX_RECORD_CHARS = 1 << 26
+DELIMITERS = ",\t;|"
+NUMBER = re.compile(r"\s*[-+]?[\d.,]+(e[-+]?\d+)?%?\s*", re.IGNORECASE)
+NAME = re.compile(r"[^\W\d][\w .\-/()#:]{0,40}")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a table is written. `quote` is "" where quotes are letters like any other."""
+
+    delimiter: str
+    quote: str
+    header: tuple[str, ...] | None
+
+
+def read_table(source: Source) -> Iterator[Row | RowIssue]:
+    """One row a record, each cell a text. Without a header the columns are column_1, column_2, …"""
+    codec = source.codec()
+    dialect = find_dialect(source, codec)
+    columns = dialect.header
+    number = 0
+    with source.open_text(codec) as text:
+        records = _records(_Lines(text), dialect)
+        if columns is not None:
+            next(records, None)
+        for line, cells in records:
+            if isinstance(cells, list) and columns is None:
+                columns = tuple(f"column_{place}" for place in range(1, len(cells) + 1))
+            number += 1
+            try:
+                yield Row(number, _values(cells, columns or (), codec), line)
+            except RowProblem as problem:
+                yield problem.at(source.label, number, line)
+
+
+def find_dialect(source: Source, codec: str) -> Dialect:
+    """The delimiter and quote under which most lines have the same number of cells, and whether line 1 names them."""
+    with source.open_text(codec) as text:
+        sample = text.read(SAMPLE_CHARS)
+    if sample.startswith("\ufeff"):
+        sample = sample[1:]
+    lines = io.StringIO(sample, newline="").readlines()
+    if len(sample) >= SAMPLE_CHARS and len(lines) > 1:
+        lines = lines[:-1]
+    text = "".join(lines[:SAMPLE_LINES])
+    favourite = "\t" if source.path.suffix.lower() in (".tsv", ".tab") else ","
+    choices = sorted(itertools.product(DELIMITERS, ('"', "'", "")), key=lambda choice: choice[0] != favourite)
+    best = max(choices, key=lambda choice: _fit(text, *choice))
+    delimiter, quote = best if _fit(text, *best)[0] else (favourite, '"')
+    records = _sample_records(text, delimiter, quote)
+    return Dialect(delimiter, quote, _header(records))
+
+
+# ----------------------------------------------------------------------------------------- records
+
+
+class _Lines:
+    """Lines that can be given back, with the number of the next one."""
+
+    def __init__(self, text: io.TextIOBase) -> None:
+        self._text = text
+        self._returned: list[str] = []
+        self.next_number = 1
+
+    def take(self) -> str:
+        line = self._returned.pop() if self._returned else self._text.readline(MAX_RECORD_CHARS + 2)
+        self.next_number += bool(line)
+        return line
+
+    def give_back(self, lines: list[str]) -> None:
+        self._returned.extend(reversed(lines))
+        self.next_number -= len(lines)
+
+
+def _records(lines: _Lines, dialect: Dialect) -> Iterator[tuple[int, list[str] | RowProblem]]:
+    """Each record's first line and its cells, or what is wrong with it. Blank lines are no records."""
+    delimiter, quote = dialect.delimiter, dialect.quote
+    while line := lines.take():
+        number = lines.next_number - 1
+        if number == 1:
+            line = line.removeprefix("\ufeff")
+        bare = line.rstrip("\r\n")
+        if not bare or bare.isspace():
+            continue
+        if len(line) > MAX_RECORD_CHARS:
+            yield number, RowProblem("too-long-row", value=line[:400], limit=MAX_RECORD_CHARS)
+        elif not quote or quote not in bare:
+            yield number, bare.split(delimiter)
+        else:
+            yield number, _quoted_record(lines, line, delimiter, quote)
+
+
+def _quoted_record(lines: _Lines, line: str, delimiter: str, quote: str) -> list[str] | RowProblem:
+    """The cells of a record that has quotes, over as many lines as its cells take."""
+    cells = _cells(line, delimiter, quote)
+    if cells is not None:
+        return cells
+    gathered = [line]
+    num_chars = len(line)
+    while len(gathered) < MAX_RECORD_LINES and num_chars < MAX_RECORD_CHARS and (more := lines.take()):
+        gathered.append(more)
+        num_chars += len(more)
+        if quote in more and (cells := _cells("".join(gathered), delimiter, quote)) is not None:
+            if isinstance(cells, RowProblem):
+                lines.give_back(gathered[1:])
+            return cells
+    lines.give_back(gathered[1:])
+    return RowProblem("unclosed-quote", value=line)
+
+
+def _cells(record: str, delimiter: str, quote: str) -> list[str] | RowProblem | None:
+    """The cells; a problem if a quote stands where none may; None if the record goes on in the next line."""
+    try:
+        rows = list(csv.reader(io.StringIO(record, newline=""), delimiter=delimiter, quotechar=quote, strict=True))
+    except csv.Error as error:
+        return None if "unexpected end of data" in str(error) else RowProblem("bad-quote", value=record)
+    return rows[0] if len(rows) == 1 else RowProblem("bad-quote", value=record)
+
+
+def _values(cells: list[str] | RowProblem, columns: tuple[str, ...], codec: str) -> dict[str, str]:
+    if isinstance(cells, RowProblem):
+        raise cells
+    if len(cells) != len(columns):
+        raise RowProblem("ragged-line", value=" | ".join(cells)[:400], found=len(cells), expected=len(columns))
+    values = dict(zip(columns, cells, strict=True))
+    for name, cell in values.items():
+        if not cell.isascii():
+            try:
+                cell.encode()
+            except UnicodeEncodeError:
+                raise RowProblem("bad-encoding", name, cell, encoding=encoding_name(codec)) from None
+    return values
+
+
+# ---------------------------------------------------------------------------------------- dialect
+
+
+def _sample_records(text: str, delimiter: str, quote: str) -> list[list[str] | RowProblem]:
+    lines = _Lines(io.StringIO(text, newline=""))
+    return [cells for _, cells in _records(lines, Dialect(delimiter, quote, None))]
+
+
+def _fit(text: str, delimiter: str, quote: str) -> tuple[float, bool, int]:
+    """How well a delimiter and quote explain the sample: share of records that agree, then cells a record."""
+    records = _sample_records(text, delimiter, quote)
+    counts = Counter(len(cells) for cells in records if isinstance(cells, list))
+    num_cells, count = counts.most_common(1)[0] if counts else (0, 0)
+    if num_cells < 2:
+        return 0.0, False, 0
+    # Single quotes are letters unless whole cells stand in them; double quotes are quotes unless that fails.
+    is_used = quote == '"' or (quote == "'" and re.search(f"'{re.escape(delimiter)}'", text) is not None)
+    return round(count / len(records), 2), is_used, num_cells
+
+
+def _header(problems: list[list[str] | RowProblem]) -> tuple[str, ...] | None:
+    """The first record if it reads like names of columns: known ones, or short ones that no later row repeats."""
+    records = [cells for cells in problems if isinstance(cells, list)]
+    if not records or not isinstance(problems[0], list):
+        return None
+    first = [cell.strip() for cell in records[0]]
+    if not all(first) or len(set(first)) != len(first) or any(NUMBER.fullmatch(cell) for cell in first):
+        return None
+    if any(cell.casefold() in KNOWN_NAMES for cell in first):
+        return tuple(first)
+    if len(records) < 2 or not all(NAME.fullmatch(cell) for cell in first):
+        return None
+    later = {cell.strip() for record in records[1:] for cell in record}
+    return None if set(first) & later else tuple(first)
