@@ -83,8 +83,8 @@ def has_bfloat16_cpu() -> bool:
     """Whether the processor multiplies bfloat16 by itself (torch reads the processor's flags)."""
     import torch
 
-    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported",
-    "_is_amx_tile_supported")) return any(check() for check in checks if check)
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name)() for name in names if hasattr(torch.cpu, name))
 
 
 # ------------------------------------------------------------------------------------------- the machine
@@ -195,8 +195,9 @@ def _matmul_seconds(dtype: torch.dtype, device: str) -> float:
     """The best of nine products of (512, 576) and (576, 1536)."""
     import torch
 
-    left, right = torch.ones(512, 576, dtype=dtype, device=device), torch.ones(576, 1536, dtype=dtype,
-    device=device) return min(_timed(lambda: left @ right, device) for _ in range(9))
+    left = torch.ones(512, 576, dtype=dtype, device=device)
+    right = torch.ones(576, 1536, dtype=dtype, device=device)
+    return min(_timed(lambda: left @ right, device) for _ in range(9))
 
 
 def _model_rates(dtype: torch.dtype, device: str) -> tuple[float, float]:
