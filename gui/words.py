@@ -73,9 +73,9 @@ def system_language() -> str:
 
 def _weak(setter: Callable[[str], Any]) -> Callable[[], Any]:
     """A reference that lets the widget die: Qt's own methods are builtins, which WeakMethod refuses."""
-    if inspect.ismethod(setter):
-        return weakref.WeakMethod(setter)
     owner, name = getattr(setter, "__self__", None), getattr(setter, "__name__", "")
+    if inspect.ismethod(setter) and not isinstance(owner, QObject):
+        return weakref.WeakMethod(setter)
     if owner is None:
         return lambda: setter
     keep = weakref.ref(owner)
