@@ -1,0 +1,72 @@
+"""What can be talked to: base models of the library, results of runs, and their checkpoints.
+
+Plain data, made from the librarian's list and the history's records.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.messages import ModelList
+from storage.history import History
+from storage.records import RunDetail
+
+MAX_RUNS = 50  # newest first; older ones are opened from Experiments
+MODELS, RUNS, CHECKPOINTS = "Base models", "Runs", "Checkpoints"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One entry of a model picker. `group` is a heading; `step` is a checkpoint's, `utc` a run's."""
+
+    source: str
+    title: str
+    group: str
+    step: int | None = None
+    is_best: bool = False
+    prompts: tuple[str, ...] = ()
+    utc: str = ""
+
+
+def recent_runs(history: History, wanted: frozenset[str] = frozenset()) -> list[RunDetail]:
+    """Backstage: the newest runs that trained a language model, and the wanted ones, however old."""
+    records = [record for record in history.runs() if record.task == "causal-lm"]
+    chosen = records[:MAX_RUNS] + [record for record in records[MAX_RUNS:] if record.id in wanted]
+    return [history.detail(record.id) for record in chosen]
+
+
+def choices_of(models: ModelList | None, runs: list[RunDetail]) -> list[Choice]:
+    """All that can be talked to, in the order of the picker. A run without weights is left out."""
+    base: list[Choice] = []
+    results: list[Choice] = []
+    steps: list[Choice] = []
+    known = {starter.id: starter.pinned_prompts for starter in (models.starters if models else ())}
+    for model in models.models if models else ():
+        if model.kind == "decoder":
+            base.append(Choice(model.id, model.title, MODELS, prompts=known.get(model.id, ())))
+    for run in runs:
+        name, prompts = run.record.name, tuple(run.recipe.get("sample_prompts") or ())
+        if run.result_path or run.checkpoints:
+            results.append(Choice(run.record.id, name, RUNS, prompts=prompts, utc=run.record.created_utc))
+        for checkpoint in reversed(run.checkpoints):
+            source = f"{run.record.id}@{checkpoint.step}"
+            steps.append(
+                Choice(
+                    source,
+                    name,
+                    CHECKPOINTS,
+                    checkpoint.step,
+                    checkpoint.is_best,
+                    prompts,
+                    run.record.created_utc,
+                )
+            )
+    return [*base, *results, *steps]
+
+
+def example_prompts(choices: list[Choice], sources: list[str], limit: int = 3) -> list[str]:
+    """Prompts that these sources' runs were watched with, each once; of runs before those of models."""
+    chosen = [choice for choice in choices if choice.source in sources]
+    chosen.sort(key=lambda choice: choice.group == MODELS)
+    found = dict.fromkeys(prompt for choice in chosen for prompt in choice.prompts)
+    return list(found)[:limit]

@@ -1,0 +1,134 @@
+"""Where a prompt is written: a box that grows with its text, examples above it, Send and Stop."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent, QObject, Qt, Signal
+from PySide6.QtGui import QFontMetrics, QKeyEvent, QResizeEvent
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
+
+from gui.widgets.page import button, card
+from gui.widgets.text import label
+from gui.words import bind
+
+MAX_LINES = 8
+MAX_EXAMPLE_WIDTH = 300
+
+
+class PromptBox(QWidget):
+    """`sent` carries the prompt, without white space at its ends; the box is empty afterwards."""
+
+    sent = Signal(str)
+    stop_asked = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._examples: list[str] = []
+        self._can_send = False
+        self.edit = QPlainTextEdit()
+        self.edit.setProperty("role", "plain")
+        self.edit.setTabChangesFocus(True)
+        self.edit.installEventFilter(self)
+        bind(self.edit.setPlaceholderText, "Write a prompt; every column answers it.")
+        bind(self.edit.setAccessibleName, "Prompt")
+        self.send_button = button(
+            "Send", self.send, "send", role="primary", tip="Send to every column (Ctrl+Enter)"
+        )
+        self.stop_button = button("Stop", self.stop_asked.emit, "stop", tip="End the replies here (Esc)")
+        self.example_buttons: list[QPushButton] = []
+        self._chips = QHBoxLayout()
+        self._lay_out()
+        self.edit.textChanged.connect(self._on_edited)
+        self.edit.document().documentLayout().documentSizeChanged.connect(lambda _size: self._fit())
+        self.set_state(can_send=False, busy=False)
+        self._fit()
+
+    def send(self) -> None:
+        """As the button does: nothing without a text or while it is off."""
+        if self.send_button.isEnabled() and self.send_button.isVisibleTo(self):
+            text = self.edit.toPlainText().strip()
+            self.edit.clear()
+            self.sent.emit(text)
+
+    def set_text(self, text: str) -> None:
+        self.edit.setPlainText(text)
+        self.edit.setFocus()
+
+    def set_state(self, *, can_send: bool, busy: bool) -> None:
+        self._can_send = can_send
+        self.send_button.setVisible(not busy)
+        self.stop_button.setVisible(busy)
+        self._on_edited()
+
+    def set_examples(self, examples: list[str]) -> None:
+        """Prompts to fill the box with, as chips."""
+        if examples == self._examples:
+            return
+        self._examples = examples
+        for old in self.example_buttons:
+            self._chips.removeWidget(old)
+            old.deleteLater()
+        self.example_buttons = [self._chip(text) for text in examples]
+        for place, chip in enumerate(self.example_buttons):
+            self._chips.insertWidget(place, chip)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
+            held = event.modifiers() & Qt.KeyboardModifier.ControlModifier
+            if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and held:
+                self.send()
+                return True
+        return super().eventFilter(watched, event)
+
+    def _chip(self, text: str) -> QPushButton:
+        chip = _Chip(text)
+        chip.clicked.connect(lambda _checked=False: self.set_text(text))
+        return chip
+
+    def _on_edited(self) -> None:
+        self.send_button.setEnabled(self._can_send and bool(self.edit.toPlainText().strip()))
+
+    def _fit(self) -> None:
+        lines = max(2, min(MAX_LINES, int(self.edit.document().size().height())))
+        self.edit.setFixedHeight(lines * QFontMetrics(self.edit.font()).lineSpacing() + 10)
+
+    def _lay_out(self) -> None:
+        self._chips.setSpacing(8)
+        self._chips.addStretch(1)
+        box: QFrame = card()
+        keys = label("Ctrl+Enter", "key")
+        below = QHBoxLayout()
+        below.addStretch(1)
+        below.addWidget(keys)
+        below.addWidget(self.stop_button)
+        below.addWidget(self.send_button)
+        inside = QVBoxLayout(box)
+        inside.setContentsMargins(12, 8, 8, 8)
+        inside.setSpacing(4)
+        inside.addWidget(self.edit)
+        inside.addLayout(below)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(8)
+        column.addLayout(self._chips)
+        column.addWidget(box)
+
+
+class _Chip(QPushButton):
+    """An example, shortened to the room there is; the whole is its tool tip."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = " ".join(text.split())
+        self.setToolTip(self._text)
+        self.setAccessibleName(self._text)
+        self.setMinimumWidth(80)
+        self.setMaximumWidth(MAX_EXAMPLE_WIDTH)
+        self._shorten(MAX_EXAMPLE_WIDTH)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._shorten(self.width())
+
+    def _shorten(self, width: int) -> None:
+        metrics = QFontMetrics(self.font())
+        self.setText(metrics.elidedText(self._text, Qt.TextElideMode.ElideRight, width - 28))
