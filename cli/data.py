@@ -1,0 +1,101 @@
+"""`data`: data sets in the library, and files on their way into it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cli.terminal import Terminal, bytes_text, shortened, table
+from engine.data.library import DataLibrary
+from engine.errors import UserError
+from engine.home import Home
+from engine.messages import DatasetInfo, RowIssue
+
+SHOWN_ISSUES = 20
+
+
+def data_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
+    issues: tuple[RowIssue, ...]
+    library = DataLibrary(home)
+    match options.action:
+        case None:
+            datasets = library.list()
+            terminal.result([dataclasses.asdict(info) for info in datasets], _list_text(datasets))
+        case "import":
+            report = library.import_files(
+                [str(Path(file).expanduser().absolute()) for file in options.files],
+                options.name or Path(options.files[0]).stem,
+                roles={column: role for role, column in options.roles} or None,
+                task=options.task,
+                progress=terminal.progress,
+            )
+            terminal.result(import_json(report.info, report.issues), _info_text(report.info, report.issues))
+        case "get":
+            info = get_starter_data(home, options.id, terminal)
+            terminal.result(dataclasses.asdict(info), _info_text(info, ()))
+        case "show":
+            info, issues = library.info(options.name), tuple(library.issues(options.name))
+            terminal.result(_show_json(info, issues), _info_text(info, issues))
+        case "delete":
+            token = library.delete(options.name)
+            terminal.result({"name": options.name, "token": token}, f"{options.name} lies in the trash.")
+    return 0
+
+
+def get_starter_data(home: Home, id: str, terminal: Terminal) -> DatasetInfo:
+    """Starter data into the library. Raises UserError "starter-unknown"."""
+    from engine.starters import get_starter
+
+    info = get_starter(home, id, terminal.progress)
+    if not isinstance(info, DatasetInfo):
+        raise UserError(
+            "starter-is-no-data", "{id} is a model. Fetch it with: python main.py models get {id}", id=id
+        )
+    return info
+
+
+def import_json(info: DatasetInfo, issues: Iterable[RowIssue]) -> dict[str, Any]:
+    """What `data import --json` answers. These keys stay."""
+    return {
+        "name": info.name,
+        "hash": info.hash,
+        "rows_read": info.rows_read,
+        "rows_kept": info.rows_kept,
+        "issues": [
+            {"file": each.file, "row": each.row, "code": each.code, "message": each.message}
+            for each in issues
+        ],
+        "task": info.task,
+        "roles": info.roles,
+    }
+
+
+def _show_json(info: DatasetInfo, issues: tuple[RowIssue, ...]) -> dict[str, Any]:
+    return dataclasses.asdict(info) | import_json(info, issues)
+
+
+def _list_text(datasets: list[DatasetInfo]) -> str:
+    if not datasets:
+        return "There is no data yet. Import some with: python main.py data import FILE --name N"
+    head = ("NAME", "SHAPE", "ROWS", "ISSUES", "ON DISK")
+    rows = [
+        (info.name, info.shape, f"{info.rows_kept:,}", f"{info.num_issues:,}", bytes_text(info.num_bytes))
+        for info in datasets
+    ]
+    return table(head, rows, right=(2, 3, 4))
+
+
+def _info_text(info: DatasetInfo, issues: tuple[RowIssue, ...]) -> str:
+    roles = ", ".join(f"{role} ← {column}" for column, role in info.roles.items())
+    lines = [
+        f"{info.name}: {info.rows_kept:,} of {info.rows_read:,} rows kept, {info.num_issues:,} not usable",
+        f"  shape  {info.shape}",
+        f"  roles  {roles}",
+    ]
+    lines += [f"  {shortened(issue.message, 160)}" for issue in issues[:SHOWN_ISSUES]]
+    if len(issues) > SHOWN_ISSUES:
+        lines.append(f"  … and {len(issues) - SHOWN_ISSUES:,} more; --json lists them all")
+    return "\n".join(lines)

@@ -1,0 +1,55 @@
+"""`generate`: one prompt, one reply, from a model, a run or a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+
+from cli.terminal import Terminal
+from engine.errors import UserError
+from engine.home import Home
+from engine.messages import ChatMessage, SamplingSettings
+from engine.processes import run_folder
+
+
+def generate_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
+    messages = [ChatMessage("system", options.system)] if options.system else []
+    messages.append(ChatMessage("user", prompt))
+    settings = SamplingSettings(
+        temperature=options.temperature,
+        top_p=options.top_p,
+        top_k=options.top_k,
+        repetition_penalty=options.repetition_penalty,
+        max_new_tokens=options.max_new_tokens,
+        seed=options.seed,
+    )
+    terminal.progress("loading", 0, 0)
+    from engine.generate import Generator  # torch: only now
+
+    generator = Generator.load(home, _source(home, options.source))
+    terminal.end_line()
+    made = generator.reply(messages, settings)
+    value = {
+        "text": made.text,
+        "num_prompt_tokens": made.num_prompt_tokens,
+        "num_new_tokens": made.num_new_tokens,
+        "seconds": made.seconds,
+    }
+    terminal.result(value, made.text)
+    if not terminal.as_json:
+        terminal.note(f"({made.num_new_tokens} tokens in {made.seconds:.1f} s)")
+    return 0
+
+
+def _source(home: Home, source: str) -> str:
+    """A run may be given by the beginning of its id, with or without @step."""
+    name, at, step = source.partition("@")
+    if not (home.models / source).exists():
+        with contextlib.suppress(UserError):  # then it is a folder, or the engine names what is missing
+            return run_folder(home, name).name + at + step
+    return source

