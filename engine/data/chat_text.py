@@ -1,13 +1,13 @@
 """An example as the text that a model sees, and which stretches of it are to be learned. Knows no token ids.
 
-With a chat template the text is what the template renders, and each assistant turn is a stretch: from where the
-template would let the model begin to speak, to the end-of-turn token and not beyond it. Without a template the
-turns are lines, and each answer ends with the end-of-text token:
+With a chat template the text is what the template renders, and each assistant turn is a stretch: from where
+the template would let the model begin to speak, to the end-of-turn token and not beyond it. Without a
+template the turns are lines, and each answer ends with the end-of-text token:
 
     prompt⏎completion<eos>
 
-Blanks on both sides of that line end are left out: a line end is where tokenizers of every family cut, so that
-the prompt has the same tokens whether an answer follows or not.
+Blanks on both sides of that line end are left out: a line end is where tokenizers of every family cut, so
+that the prompt has the same tokens whether an answer follows or not.
 """
 
 from __future__ import annotations
@@ -130,7 +130,9 @@ def _render_chat(messages: Sequence[ChatMessage], tokenizer: Any) -> Rendered:
     for place, message in enumerate(messages):
         if message.role != "assistant":
             continue
-        span = _span_by_prefix(messages, place, text, tokenizer) or _span_by_search(message.content, text, cursor)
+        span = _span_by_prefix(messages, place, text, tokenizer) or _span_by_search(
+            message.content, text, cursor
+        )
         if span is None or span[0] < cursor:
             raise _refused(f"it does not show the assistant's turn {place + 1} as it was written")
         span = _up_to_end_of_turn(text, *span, ends)
@@ -188,7 +190,8 @@ def _template_marks(messages: Sequence[ChatMessage], tokenizer: Any) -> tuple[st
     turns = [{"role": message.role, "content": message.content} for message in messages]
     try:
         texts, marks = render_jinja_template(
-            conversations=[turns], chat_template=tokenizer.get_chat_template(), return_assistant_tokens_mask=True,
+            conversations=[turns], chat_template=tokenizer.get_chat_template(),
+            return_assistant_tokens_mask=True,
             **tokenizer.special_tokens_map,
         )  # fmt: skip
     except Exception as error:  # noqa: BLE001 - as above
@@ -206,5 +209,7 @@ def _system_merged(messages: Sequence[ChatMessage]) -> tuple[ChatMessage, ...] |
 
 def _refused(reason: str) -> UserError:
     return UserError(
-        "template-refused", "The model's chat template does not accept this conversation: {reason}", reason=reason
+        "template-refused",
+        "The model's chat template does not accept this conversation: {reason}",
+        reason=reason,
     )

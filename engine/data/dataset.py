@@ -96,11 +96,15 @@ class Dataset:
             yield from zip(*hidden, strict=True)
 
     def page(self, offset: int, count: int, query: str = "") -> RowsPage:
-        """Rows `offset`… of those that contain `query` in any column, whatever its case; all if it is empty."""
+        """Rows `offset`… of those that contain `query` in any column, whatever its case; all if it is
+        empty.
+        """
         name = self.info.name
         if not query:
             rows = tuple(tuple(cell or "" for cell in row.values()) for row in self.rows(offset, count))
-            return RowsPage(name, offset, self.columns, rows, len(self), tuple(range(offset, offset + len(rows))))
+            return RowsPage(
+                name, offset, self.columns, rows, len(self), tuple(range(offset, offset + len(rows)))
+            )
         found = self.find(query)
         positions = tuple(int(place) for place in found[offset : offset + count])
         rows = tuple(tuple(cell or "" for cell in self.rows(place, 1)[0].values()) for place in positions)

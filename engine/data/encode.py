@@ -47,11 +47,12 @@ class Encoded:
 
 
 def encode(example: Example, tokenizer: Any, *, max_seq_len: int, train_on: str = "completions") -> Encoded:
-    """One example as the loop is fed it; a row that the template refuses has no tokens and says so in `checks`.
+    """One example as the loop is fed it; a row that the template refuses has no tokens and says so in
+    `checks`.
 
     Args:
         max_seq_len: tokens kept, from the beginning.
-        train_on: "completions" (the assistant's turns and their ends) or "all" (everything but the first token).
+        train_on: "completions" (the assistant's turns and their ends) or "all" (all but the first token).
 
     Raises:
         UserError: "tokenizer-unfit" if the tokenizer cannot say where its tokens stand in the text.
@@ -122,8 +123,8 @@ def _encode_batch(
     if not getattr(tokenizer, "is_fast", False):
         raise UserError(
             "tokenizer-unfit",
-            "The tokenizer {kind} cannot say where its tokens stand in the text, so nothing can be masked. Expected a "
-            "model with a tokenizer.json.",
+            "The tokenizer {kind} cannot say where its tokens stand in the text, so nothing can be masked. "
+            "Expected a model with a tokenizer.json.",
             kind=type(tokenizer).__name__,
         )  # fmt: skip
     rendered = [_rendered(example, tokenizer) for example in examples]
@@ -163,7 +164,9 @@ class _Labeller:
         self._has_template = bool(tokenizer.chat_template)
         self._begin = _begin_ids(tokenizer)
 
-    def label(self, rendered: Rendered, ids: list[int], offsets: list[tuple[int, int]], *, is_text: bool) -> Encoded:
+    def label(
+        self, rendered: Rendered, ids: list[int], offsets: list[tuple[int, int]], *, is_text: bool
+    ) -> Encoded:
         if rendered.text and (is_text or not self._has_template):
             ids = [*self._begin, *ids]
             offsets = [*((0, 0) for _ in self._begin), *offsets]

@@ -15,7 +15,8 @@ from engine.messages import ChatMessage
 TURN_ROLES = {
     "system": "system", "developer": "system",
     "user": "user", "human": "user", "prompter": "user",
-    "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "chatgpt": "assistant", "model": "assistant",
+    "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "chatgpt": "assistant",
+    "model": "assistant",
     "tool": "tool", "function": "tool", "observation": "tool", "function_response": "tool", "ipython": "tool",
 }  # fmt: skip
 
@@ -153,6 +154,8 @@ def _joined_parts(parts: list[Any], number: int, column: str) -> str:
     texts = []
     for part in parts:
         if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-            raise RowProblem("bad-turn", column, part, turn=number, found="an object with a part that is no text")
+            raise RowProblem(
+                "bad-turn", column, part, turn=number, found="an object with a part that is no text"
+            )
         texts.append(part["text"])
     return "".join(texts)

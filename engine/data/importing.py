@@ -77,8 +77,8 @@ def plan_for(rows: Sequence[Mapping[str, Any]], roles: Mapping[str, str]) -> Pla
     if not found.name and not roles:
         raise UserError(
             "shape-unknown",
-            "It is not clear what to learn from the columns {columns}. Give roles, such as COLUMN = prompt and COLUMN = "
-            "completion, or COLUMN = text. Nothing was imported.",
+            "It is not clear what to learn from the columns {columns}. Give roles, such as COLUMN = prompt "
+            "and COLUMN = completion, or COLUMN = text. Nothing was imported.",
             columns=", ".join(columns[:20]),
         )  # fmt: skip
     return Plan(with_roles(found, columns, roles), number_columns(columns, rows))
@@ -113,8 +113,12 @@ def read_all(
         progress("reading", total, total, "bytes")
 
 
-def store(items: Iterable[Numbered], plan: Plan, labels: Sequence[str], folder: Path) -> tuple[StoreWriter, int, int]:
-    """Write what is kept and what is refused into `folder`; returns the writer, rows read and number of issues."""
+def store(
+    items: Iterable[Numbered], plan: Plan, labels: Sequence[str], folder: Path
+) -> tuple[StoreWriter, int, int]:
+    """Write what is kept and what is refused into `folder`; returns the writer, rows read and number of
+    issues.
+    """
     writer = StoreWriter(folder)
     maker = plan.maker()
     batch: list[tuple[int, int, int, Mapping[str, Any]]] = []
@@ -148,16 +152,23 @@ def store(items: Iterable[Numbered], plan: Plan, labels: Sequence[str], folder: 
 
 
 def describe(
-    writer: StoreWriter, plan: Plan, *, name: str, num_read: int, num_issues: int, task: str, sources: Sequence[str]
+    writer: StoreWriter,
+    plan: Plan,
+    *,
+    name: str,
+    num_read: int,
+    num_issues: int,
+    task: str,
+    sources: Sequence[str],
 ) -> DatasetInfo:
     """The card of what was stored."""
     shape = plan.shape
     roles = {column: shape.roles.get(column, "ignore") for column in writer.columns}
     return DatasetInfo(
-        name=name, hash=writer.hash(roles), rows_read=num_read, rows_kept=writer.num_rows, num_issues=num_issues,
-        task=task or TASKS[shape.name], shape=shape.name, reason=shape.reason, columns=tuple(writer.columns),
-        roles=roles, num_bytes=0, created_utc=utc_now(), sources=tuple(sources), title=name,
-        reason_template=shape.template, reason_fields=shape.fields,
+        name=name, hash=writer.hash(roles), rows_read=num_read, rows_kept=writer.num_rows,
+        num_issues=num_issues, task=task or TASKS[shape.name], shape=shape.name, reason=shape.reason,
+        columns=tuple(writer.columns), roles=roles, num_bytes=0, created_utc=utc_now(),
+        sources=tuple(sources), title=name, reason_template=shape.template, reason_fields=shape.fields,
     )  # fmt: skip
 
 
@@ -169,7 +180,8 @@ def nothing_usable(sources: Sequence[Source], issues: Sequence[RowIssue]) -> Use
             "no-rows", "There is no row in {files}. Expected at least one. Nothing was imported.", files=names
         )
     return UserError(
-        "no-usable-rows", "None of the {count} rows of {files} can be used. The first: {reason} Nothing was imported.",
+        "no-usable-rows",
+        "None of the {count} rows of {files} can be used. The first: {reason} Nothing was imported.",
         count=len(issues), files=names, reason=issues[0].message,
     )  # fmt: skip
 

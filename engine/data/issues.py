@@ -13,32 +13,56 @@ VALUE_CHARS = 80  # as much of a broken value as is shown
 
 TEMPLATES: dict[str, str] = {
     "bad-json": "Row {row} of {file} is no valid JSON: {reason}. Expected one JSON object a row.",
-    "not-a-number": "Row {row} of {file} holds {value}, which JSON does not have. Expected a finite number or null.",
-    "number-too-long": "Row {row} of {file} holds a number that is too long to keep exactly. Expected at most 4,300 "
-    "digits; write it as a text.",
-    "lone-surrogate": "Row {row} of {file} holds half of a surrogate pair, which is no character. Expected whole "
-    "characters.",
-    "too-deep": "Row {row} of {file} is nested more than {limit} levels deep. Expected an object with plain values.",
+    "not-a-number": (
+        "Row {row} of {file} holds {value}, which JSON does not have. Expected a finite number or null."
+    ),
+    "number-too-long": (
+        "Row {row} of {file} holds a number that is too long to keep exactly. Expected at most 4,300 "
+        "digits; write it as a text."
+    ),
+    "lone-surrogate": (
+        "Row {row} of {file} holds half of a surrogate pair, which is no character. Expected whole "
+        "characters."
+    ),
+    "too-deep": (
+        "Row {row} of {file} is nested more than {limit} levels deep. Expected an object with plain values."
+    ),
     "duplicate-key": "Row {row} of {file} has {column!r} twice. Expected each name once.",
     "not-an-object": "Row {row} of {file} is {found}. Expected an object with named values.",
-    "bad-encoding": "Row {row} of {file} has bytes that are not {encoding}. Expected the encoding of the other rows.",
+    "bad-encoding": (
+        "Row {row} of {file} has bytes that are not {encoding}. Expected the encoding of the other rows."
+    ),
     "ragged-line": "Row {row} of {file} has {found} cells. Expected {expected}, as in the header.",
-    "bad-quote": "Row {row} of {file} has a quote inside a quoted cell that is not doubled. Expected two quotes there.",
+    "bad-quote": (
+        "Row {row} of {file} has a quote inside a quoted cell that is not doubled. Expected two quotes there."
+    ),
     "unclosed-quote": "Row {row} of {file} opens a quote that is never closed. Expected a closing quote.",
     "too-long-row": "Row {row} of {file} is longer than {limit} characters. Expected one row a line.",
     "missing-column": "Row {row} of {file} has no {column!r} (found: {found}).",
     "empty-value": "Row {row} of {file} has an empty {column!r}. Expected a text.",
     "wrong-type": "Row {row} of {file} has {found} in {column!r}. Expected {expected}.",
     "nul-character": "Row {row} of {file} has a NUL character in {column!r}. Expected readable text.",
-    "bad-role": "Row {row} of {file}: turn {turn} in {column!r} has the role {value!r}. Expected system, user, "
-    "assistant or tool.",
-    "bad-turn": "Row {row} of {file}: turn {turn} in {column!r} is {found}. Expected an object with a role and a text.",
-    "empty-turn": "Row {row} of {file}: turn {turn} in {column!r} has no text. Expected a text in every turn.",
-    "late-system": "Row {row} of {file}: turn {turn} in {column!r} is a system message. Expected it only as the first.",
-    "empty-conversation": "Row {row} of {file} has no turns in {column!r}. Expected at least one question and answer.",
-    "no-assistant-turn": "Row {row} of {file} has no turn of the assistant in {column!r}, so nothing can be learned "
-    "from it.",
-}  # fmt: skip
+    "bad-role": (
+        "Row {row} of {file}: turn {turn} in {column!r} has the role {value!r}. Expected system, user, "
+        "assistant or tool."
+    ),
+    "bad-turn": (
+        "Row {row} of {file}: turn {turn} in {column!r} is {found}. Expected an object with a role and a"
+        " text."
+    ),
+    "empty-turn": (
+        "Row {row} of {file}: turn {turn} in {column!r} has no text. Expected a text in every turn."
+    ),
+    "late-system": (
+        "Row {row} of {file}: turn {turn} in {column!r} is a system message. Expected it only as the first."
+    ),
+    "empty-conversation": (
+        "Row {row} of {file} has no turns in {column!r}. Expected at least one question and answer."
+    ),
+    "no-assistant-turn": (
+        "Row {row} of {file} has no turn of the assistant in {column!r}, so nothing can be learned from it."
+    ),
+}
 
 
 class RowProblem(Exception):

@@ -1,4 +1,6 @@
-"""JSON Lines and JSON files as rows. Strict: what JSON does not allow is an issue of its row, never a guess."""
+"""JSON Lines and JSON files as rows. Strict: what JSON does not allow is an issue of its row, never a
+guess.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,9 @@ def parse(text: bytes, encoding: str = "UTF-8") -> Any:
 def as_object(value: Any) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
-    raise RowProblem("not-an-object", value=json.dumps(value, ensure_ascii=False)[:400], found=kind_name(value))
+    raise RowProblem(
+        "not-an-object", value=json.dumps(value, ensure_ascii=False)[:400], found=kind_name(value)
+    )
 
 
 def kind_name(value: Any) -> str:
@@ -245,7 +249,7 @@ def _read_elements(source: Source, content: bytes) -> Iterator[Row | RowIssue]:
         yield from _rows_of(source, value)
         return
     number = 0
-    for number, (element, line) in enumerate(_elements(content, start), 1):  # noqa: B007
+    for number, (element, line) in enumerate(_elements(content, start), 1):
         try:
             yield Row(number, as_object(_wrapped(parse(element))), line)
         except RowProblem as problem:
@@ -293,7 +297,7 @@ def _looks_like_lines(content: bytes) -> bool:
 def _unreadable(source: Source, reason: str) -> UserError:
     return UserError(
         "json-unreadable",
-        "{file} holds no rows that can be read: {reason}. Expected a list of objects, or one object a line. Nothing "
-        "was imported.",
+        "{file} holds no rows that can be read: {reason}. Expected a list of objects, or one object a line. "
+        "Nothing was imported.",
         file=source.label, reason=reason,
     )  # fmt: skip

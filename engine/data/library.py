@@ -1,8 +1,8 @@
 """The data sets of a home: import, list, open, rename, delete. Owns HOME/data/<name>/ and its trash.
 
-A data set is a folder with dataset.json (its card, written last), rows.arrow, issues.jsonl and refused.jsonl (rows
-that were read but do not fit the roles: other roles may bring them back). Everything that changes a data set is done
-beside it and put in place by a rename.
+A data set is a folder with dataset.json (its card, written last), rows.arrow, issues.jsonl and refused.jsonl
+(rows that were read but do not fit the roles: other roles may bring them back). Everything that changes a
+data set is done beside it and put in place by a rename.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 import re
 import secrets
 import shutil
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -23,24 +22,33 @@ import filelock
 
 from engine.data.dataset import Dataset
 from engine.data.importing import (
-    CARD, ISSUES, REFUSED, SAMPLE_ROWS, Numbered, OnProgress, Plan, describe, make_plan, nothing_usable,
-    number_columns, plan_for, read_all, store,
+    CARD,
+    ISSUES,
+    REFUSED,
+    SAMPLE_ROWS,
+    Numbered,
+    OnProgress,
+    Plan,
+    describe,
+    make_plan,
+    nothing_usable,
+    number_columns,
+    plan_for,
+    read_all,
+    store,
 )  # fmt: skip
 from engine.data.issues import RowProblem
+from engine.data.names import checked_name, folded, free_name, name_problem
 from engine.data.readers import read_rows, sources_of
 from engine.data.rows import Row
 from engine.data.shapes import Shape, find_shape, with_roles
 from engine.data.store import to_text
-from engine.errors import UsageError, UserError
+from engine.errors import UserError
 from engine.home import Home
 from engine.messages import DataPreview, DatasetInfo, ImportReport, RowIssue, RowsPage, from_json, to_json
 
-MAX_NAME_CHARS = 100
-MAX_NAME_BYTES = 240
 REPORTED_ISSUES = 10_000
 TRASH_PREFIX = "data-"
-WINDOWS_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 
 
 class DataLibrary:
@@ -52,14 +60,16 @@ class DataLibrary:
 
     # ---------------------------------------------------------------------------------------- reading
 
-    def list(self) -> list[DatasetInfo]:
+    def list(self) -> Sequence[DatasetInfo]:
         """All data sets, the newest first."""
         cards = [_read_card(folder) for folder in self._root.glob("*") if not folder.name.startswith(".")]
-        return sorted((card for card in cards if card), key=lambda card: (card.created_utc, card.name), reverse=True)
+        return sorted(
+            (card for card in cards if card), key=lambda card: (card.created_utc, card.name), reverse=True
+        )
 
     def info(self, name: str) -> DatasetInfo:
         """Raises UserError "data-not-found"."""
-        card = _read_card(self._root / name) if _is_safe(name) else None
+        card = _read_card(self._root / name) if not name_problem(name) else None
         if card is None:
             raise UserError(
                 "data-not-found",
@@ -73,7 +83,7 @@ class DataLibrary:
         info = self.info(name)
         return Dataset(self._root / info.name, info)
 
-    def issues(self, name: str, offset: int = 0, count: int | None = None) -> list[RowIssue]:
+    def issues(self, name: str, offset: int = 0, count: int | None = None) -> Sequence[RowIssue]:
         """The rows that were left out and why, in the order of the files."""
         self.info(name)
         stop = None if count is None else offset + count
@@ -99,10 +109,10 @@ class DataLibrary:
             for item in shown if isinstance(item, Row)
         )  # fmt: skip
         info = DatasetInfo(
-            name=free_name(sources[0].path.stem, {card.name for card in self.list()}), hash="", rows_read=len(shown),
-            rows_kept=len(shown) - len(issues), num_issues=len(issues), task="", shape=shape.name, reason=shape.reason,
-            columns=columns, roles=shape.roles, num_bytes=sum(source.num_bytes for source in sources), created_utc="",
-            sources=tuple(source.label for source in sources), reason_template=shape.template,
+            name=free_name(sources[0].path.stem, {card.name for card in self.list()}), hash="",
+            rows_read=len(shown), rows_kept=len(shown) - len(issues), num_issues=len(issues), task="",
+            shape=shape.name, reason=shape.reason, columns=columns, roles=shape.roles,
+            num_bytes=sum(source.num_bytes for source in sources), created_utc="", sources=tuple(source.label for source in sources), reason_template=shape.template,
             reason_fields=shape.fields,
         )  # fmt: skip
         page = RowsPage(info.name, 0, columns, cells, len(cells), tuple(range(len(cells))))
@@ -123,14 +133,15 @@ class DataLibrary:
         """Read files into a new data set. All or nothing.
 
         Args:
-            roles: {column: role}; {role: column} is understood too where it can mean nothing else. What is not
-                named keeps the role that was found, as far as it fits.
+            roles: {column: role}; {role: column} is understood too where it can mean nothing else. What is
+                not named keeps the role that was found, as far as it fits.
             progress: called with ("reading", bytes done, bytes in all, "bytes").
             check: called now and then; what it raises ends the import and leaves nothing behind.
 
         Returns:
-            The card, and the first 10,000 issues (`info.num_issues` counts all, `issues` reads all). Importing the
-            same rows under the same name again changes nothing and returns the card that is there.
+            The card, and the first 10,000 issues (`info.num_issues` counts all, `issues` reads all).
+            Importing the same rows under the same name again changes nothing and returns the card that is
+            there.
 
         Raises:
             UserError: naming what is wrong with the name, a file, the roles or all rows.
@@ -140,7 +151,9 @@ class DataLibrary:
         plan = make_plan(sources, roles or {})
         labels = [source.label for source in sources]
         with self._staging() as folder:
-            info = self._fill(folder, read_all(sources, progress, check), plan, name, task, labels)
+            info = self._fill(
+                folder, read_all(sources, progress, check), plan, name=name, task=task, labels=labels
+            )
             if not info.rows_kept:
                 raise nothing_usable(sources, list(_read_issues(folder)))
             with self._lock():
@@ -159,7 +172,9 @@ class DataLibrary:
         progress: OnProgress | None = None,
         check: Callable[[], None] | None = None,
     ) -> ImportReport:
-        """Give columns other roles: rows that no longer fit become issues, and refused ones that fit come back."""
+        """Give columns other roles: rows that no longer fit become issues, and refused ones that fit come
+        back.
+        """
         old = self.info(name)
         dataset = self.open(name)
         rows = list(islice(dataset.all_values(), SAMPLE_ROWS))
@@ -167,12 +182,13 @@ class DataLibrary:
         plan = Plan(with_roles(known, old.columns, roles), number_columns(old.columns, rows))
         with self._staging() as folder:
             items = self._all_items(name, dataset, old.rows_read, progress, check)
-            new = self._fill(folder, items, plan, name, old.task, old.sources)
+            new = self._fill(folder, items, plan, name=name, task=old.task, labels=old.sources)
             if not new.rows_kept:
                 first = next(_read_issues(folder)).message
                 raise UserError(
-                    "no-usable-rows", "None of the {count} rows of {files} can be used. The first: {reason} Nothing was "
-                    "changed.", count=new.rows_read, files=name, reason=first,
+                    "no-usable-rows",
+                    "None of the {count} rows of {files} can be used. The first: {reason} Nothing was changed.",
+                    count=new.rows_read, files=name, reason=first,
                 )  # fmt: skip
             new = dataclasses.replace(new, created_utc=old.created_utc, title=old.title, licence=old.licence)
             _write_card(folder, new)
@@ -232,7 +248,14 @@ class DataLibrary:
     # --------------------------------------------------------------------------------------- privately
 
     def _fill(
-        self, folder: Path, items: Iterator[Numbered], plan: Plan, name: str, task: str, labels: Sequence[str]
+        self,
+        folder: Path,
+        items: Iterator[Numbered],
+        plan: Plan,
+        *,
+        name: str,
+        task: str,
+        labels: Sequence[str],
     ) -> DatasetInfo:
         """Write a whole data set into a staging folder."""
         writer, num_read, num_issues = store(items, plan, labels, folder)
@@ -269,13 +292,15 @@ class DataLibrary:
 
     def _taken(self, name: str) -> DatasetInfo | None:
         """The data set whose name this is, on a disk that may not tell upper from lower case."""
-        return next((info for info in self.list() if _folded(info.name) == _folded(name)), None)
+        return next((info for info in self.list() if folded(info.name) == folded(name)), None)
 
     def _name_taken(self, name: str) -> UserError:
         other = free_name(name, {info.name for info in self.list()})
         return UserError(
-            "name-taken", "There is a data set {data!r} already, with other rows. Take another name, such as {other!r}. "
-            "Nothing was imported.", data=name, other=other,
+            "name-taken",
+            "There is a data set {data!r} already, with other rows. Take another name, such as {other!r}. "
+            "Nothing was imported.",
+            data=name, other=other,
         )  # fmt: skip
 
     def _staging(self) -> _Staging:
@@ -305,56 +330,6 @@ class _Staging:
 
     def __exit__(self, *error: object) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-# ------------------------------------------------------------------------------------------- names
-
-
-def checked_name(name: str) -> str:
-    """The name, as it is kept: without blanks around it and in composed letters (NFC).
-
-    Raises:
-        UsageError: "name-unusable", saying why it cannot be a folder's name on every system.
-    """
-    name = unicodedata.normalize("NFC", name).strip()
-    problem = _name_problem(name)
-    if problem:
-        raise UsageError("name-unusable", "{name!r} cannot be a name: {reason}.", name=name[:120], reason=problem)
-    return name
-
-
-def free_name(wish: str, taken: set[str]) -> str:
-    """The name that was wished for, made usable, with a number behind it if it is taken."""
-    name = FORBIDDEN.sub(" ", unicodedata.normalize("NFC", wish)).strip().strip(".").strip()[: MAX_NAME_CHARS - 5]
-    name = "data" if _name_problem(name) else name
-    folded = {_folded(other) for other in taken}
-    names = [name, *(f"{name} {number}" for number in range(2, len(taken) + 3))]
-    return next(choice for choice in names if _folded(choice) not in folded)
-
-
-def _name_problem(name: str) -> str:
-    """What is wrong with a name, or nothing."""
-    if not name:
-        return "it is empty"
-    if len(name) > MAX_NAME_CHARS or len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
-        return f"it is longer than {MAX_NAME_CHARS} characters"
-    if any("\ud800" <= letter <= "\udfff" for letter in name):
-        return "it holds half of a surrogate pair"
-    if FORBIDDEN.search(name):
-        return 'none of < > : " / \\ | ? * and no control character may stand in it'
-    if name.startswith(".") or name.endswith("."):
-        return "it begins or ends with a full stop"
-    if WINDOWS_RESERVED.fullmatch(name):
-        return "Windows keeps it for a device"
-    return ""
-
-
-def _is_safe(name: str) -> bool:
-    return not _name_problem(name)
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 # ------------------------------------------------------------------------------------- small files

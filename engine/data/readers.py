@@ -40,7 +40,9 @@ def sources_of(paths: Sequence[str | Path]) -> list[Source]:
         raise UserError("no-files", "No file was given. Name at least one.")
     files = [_checked(Path(path)) for path in paths]
     names = [path.name for path in files]
-    labels = [path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}" for path in files]
+    labels = [
+        path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}" for path in files
+    ]
     return [Source(path, label) for path, label in zip(files, labels, strict=True)]
 
 
@@ -83,7 +85,9 @@ def _checked(path: Path) -> Path:
     if not path.exists():
         raise UserError("file-missing", "There is no file {path}.", path=str(path))
     if not path.is_file():
-        raise UserError("not-a-file", "{path} is no file. Expected one of {formats}.", path=str(path), formats=FORMATS)
+        raise UserError(
+            "not-a-file", "{path} is no file. Expected one of {formats}.", path=str(path), formats=FORMATS
+        )
     if path.stat().st_size == 0:
         raise UserError("file-empty", "{path} is empty. Expected at least one row.", path=str(path))
     return path
@@ -91,5 +95,9 @@ def _checked(path: Path) -> Path:
 
 def _unknown(source: Source, what: str) -> UserError:
     return UserError(
-        "format-unknown", "{file} is {what}. Expected one of {formats}.", file=source.label, what=what, formats=FORMATS
+        "format-unknown",
+        "{file} is {what}. Expected one of {formats}.",
+        file=source.label,
+        what=what,
+        formats=FORMATS,
     )

@@ -39,10 +39,16 @@ def handlers(home: Home) -> Handlers:
     """The handlers of data requests for the service process of this home."""
     desk = _Desk(home)
     return {
-        ImportData: desk.import_data, PreviewData: desk.preview, ReadRows: desk.read_rows, ReadIssues: desk.read_issues,
-        SetRoles: desk.set_roles, RenameData: desk.rename, DeleteData: desk.delete, ViewTokens: desk.view_tokens,
+        ImportData: desk.import_data,
+        PreviewData: desk.preview,
+        ReadRows: desk.read_rows,
+        ReadIssues: desk.read_issues,
+        SetRoles: desk.set_roles,
+        RenameData: desk.rename,
+        DeleteData: desk.delete,
+        ViewTokens: desk.view_tokens,
         CountTokens: desk.count_tokens,
-    }  # fmt: skip
+    }
 
 
 class _Desk:
@@ -92,7 +98,10 @@ class _Desk:
             errand.check()
             if 0 <= place < len(dataset):
                 encoded = encode(
-                    dataset.example(place), tokenizer, max_seq_len=recipe.max_seq_len, train_on=recipe.train_on
+                    dataset.example(place),
+                    tokenizer,
+                    max_seq_len=recipe.max_seq_len,
+                    train_on=recipe.train_on,
                 )
                 rows.append(describe(encoded, tokenizer, place))
         return TokenView(tuple(rows))
@@ -119,11 +128,13 @@ def model_folder(home: Home, model: str) -> Path:
         return home.models / model
     if model and (Path(model) / "config.json").exists():
         return Path(model)
-    run = home.run(model.split("@")[0]) if model else home.runs
+    run = home.run(model.partition("@")[0]) if model else home.runs
     if model and (run / "recipe.toml").exists():
         return model_folder(home, Recipe.load(run / "recipe.toml").model)
     raise UserError(
-        "model-not-found", "There is no model {model!r}. `python main.py models` lists what there is.", model=model
+        "model-not-found",
+        "There is no model {model!r}. `python main.py models` lists what there is.",
+        model=model,
     )
 
 

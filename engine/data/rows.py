@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 
 class Row(NamedTuple):
-    """`number` counts from 1 in the file, `line` too (0 where the format has none); values are JSON values."""
+    """`number` counts from 1 in the file, `line` too (0 where the format has none); values are JSON
+    values.
+    """
 
     number: int
     values: dict[str, Any]

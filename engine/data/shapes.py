@@ -25,7 +25,12 @@ NEEDED = {
     "prompt-completion": ("prompt", "completion"),
     "text": ("text",),
 }
-OPTIONAL = {"chat": ("system",), "instruction": ("input", "system"), "prompt-completion": ("system",), "text": ()}
+OPTIONAL = {
+    "chat": ("system",),
+    "instruction": ("input", "system"),
+    "prompt-completion": ("system",),
+    "text": (),
+}
 TASKS = dict.fromkeys(NEEDED, "causal-lm")
 
 # Pairs of names that are known to stand for a prompt and its completion, the surest first.
@@ -37,7 +42,8 @@ PAIRS = (
     ("source", "target"), ("src", "tgt"), ("article", "summary"), ("document", "summary"),
     ("text", "summary"), ("prompt", "chosen"), ("q", "a"), ("english", "chinese"), ("en", "zh"),
     ("问题", "回答"), ("问题", "答案"), ("提问", "回答"), ("问", "答"), ("提示", "回复"), ("提示词", "回复"),
-    ("输入", "输出"), ("指令", "输出"), ("指令", "回答"), ("用户", "助手"), ("原文", "译文"), ("正文", "摘要"),
+    ("输入", "输出"), ("指令", "输出"), ("指令", "回答"), ("用户", "助手"), ("原文", "译文"),
+    ("正文", "摘要"),
 )  # fmt: skip
 INSTRUCTION = ("instruction", "指令")
 INPUT = ("input", "context", "输入")
@@ -56,15 +62,21 @@ REASONS = {
     "known-pair": "The columns {first!r} and {second!r} are named like a prompt and its completion.",
     "text-column": "The column {first!r} is named like a text, and no column is named like an answer to it.",
     "only-column": "{first!r} is the only column with text.",
-    "two-columns": "There are two columns with text, {first!r} and {second!r}: taken for a prompt and its completion.",
+    "two-columns": (
+        "There are two columns with text, {first!r} and {second!r}: taken for a prompt and its completion."
+    ),
     "roles-given": "You gave the roles.",
-    "unknown": "No column is named like a prompt, an answer, a text or a conversation. Give the roles by hand.",
+    "unknown": (
+        "No column is named like a prompt, an answer, a text or a conversation. Give the roles by hand."
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A shape ("" if unknown), a role for each column, and the reason: a code and the columns it speaks of."""
+    """A shape ("" if unknown), a role for each column, and the reason: a code and the columns it speaks
+    of.
+    """
 
     name: str
     roles: dict[str, str]
@@ -87,11 +99,21 @@ def find_shape(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Sha
         return _shape("chat", columns, {chat: "messages", **_system(by_name)}, "chat-column")
     if alpaca := _alpaca(by_name):
         return _shape("instruction", columns, {**alpaca, **_system(by_name)}, "alpaca-columns")
-    texts = [column for column in columns if _is_text(column, rows)]
+    return _by_pair(columns, by_name) or _by_texts(columns, by_name, rows)
+
+
+def _by_pair(columns: Sequence[str], by_name: Mapping[str, str]) -> Shape | None:
+    """A prompt and its completion, by their names."""
     for prompt, completion in PAIRS:
         if prompt in by_name and completion in by_name:
             pair = {by_name[prompt]: "prompt", by_name[completion]: "completion"}
             return _shape("prompt-completion", columns, {**pair, **_system(by_name)}, "known-pair")
+    return None
+
+
+def _by_texts(columns: Sequence[str], by_name: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> Shape:
+    """By which columns hold text at all."""
+    texts = [column for column in columns if _is_text(column, rows)]
     for name in TEXT:
         if name in by_name and by_name[name] in texts:
             return _shape("text", columns, {by_name[name]: "text"}, "text-column")
@@ -106,7 +128,8 @@ def find_shape(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Sha
 def with_roles(found: Shape, columns: Sequence[str], given: Mapping[str, str]) -> Shape:
     """The shape after the user gave roles, as {column: role} or {role: column} where only that makes sense.
 
-    A column that had a given role loses it; other found roles stay where they belong to the shape that results.
+    A column that had a given role loses it; other found roles stay where they belong to the shape that
+    results.
 
     Raises:
         UsageError: "roles-wrong", naming everything that does not fit at once.
@@ -120,10 +143,10 @@ def with_roles(found: Shape, columns: Sequence[str], given: Mapping[str, str]) -
     roles |= chosen
     name = _shape_of([role for role in chosen.values() if role != "ignore"], list(roles.values()))
     if not problems and name is None:
+        has = ", ".join(f"{column} = {role}" for column, role in roles.items() if role != "ignore") or "none"
         problems.append(
-            "Needed are prompt and completion, or instruction and output, or messages, or text; found: "
-            + (", ".join(f"{column} = {role}" for column, role in roles.items() if role != "ignore") or "none") + "."
-        )  # fmt: skip
+            f"Needed are prompt and completion, or instruction and output, or messages, or text; found: {has}."
+        )
     if problems:
         raise UsageError(
             "roles-wrong", "The roles do not fit: {problems} The columns are: {columns}.",

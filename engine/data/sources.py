@@ -77,7 +77,8 @@ def encoding_name(codec: str) -> str:
 def find_codec(file: BinaryIO, *, is_json: bool = False) -> str:
     """The codec of a file's text, from its first bytes that are not plain ASCII.
 
-    Bytes that are broken in a few lines only do not make another encoding: then it is UTF-8 and those rows are lost.
+    Bytes that are broken in a few lines only do not make another encoding: then it is UTF-8 and those rows
+    are lost.
     """
     head = file.read(SAMPLE_BYTES)
     for mark, codec in MARKS:
@@ -132,8 +133,8 @@ def _codec_of(sample: bytes, *, is_json: bool) -> str:
 def _ordinary_share(sample: bytes, codec: str) -> float:
     """Share of the non-ASCII letters that a reader of the language would meet in any newspaper.
 
-    Level-one hanzi of GB2312 (by pronunciation) and Big5's frequent block are each the everyday 3,700 to 5,400
-    characters; text of one code page read as another falls mostly outside.
+    Level-one hanzi of GB2312 (by pronunciation) and Big5's frequent block are each the everyday 3,700 to
+    5,400 characters; text of one code page read as another falls mostly outside.
     """
     text = sample.decode(codec, "replace")
     letters = [letter for letter in text if letter > "\x7f"]

@@ -1,7 +1,7 @@
 """How rows lie on the disk: an Arrow file of texts, with three hidden columns at its end. Knows no roles.
 
-Every cell is a text; what it was in the file (text, number, true or false, null, nested, absent) is kept in the
-row's word of kinds, one letter a column, so that a row comes back exactly as it was read.
+Every cell is a text; what it was in the file (text, number, true or false, null, nested, absent) is kept in
+the row's word of kinds, one letter a column, so that a row comes back exactly as it was read.
 """
 
 from __future__ import annotations
@@ -46,7 +46,11 @@ def to_value(text: str | None, kind: str) -> Any:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
         value = json.loads(text)
-    return json.loads(text) if kind == "n" and type(value) is float and "." not in text and "e" not in text else value
+    return (
+        json.loads(text)
+        if kind == "n" and type(value) is float and "." not in text and "e" not in text
+        else value
+    )
 
 
 class StoreWriter:
@@ -104,7 +108,9 @@ class StoreWriter:
 
     def hash(self, roles: Mapping[str, str]) -> str:
         """sha256, as hex, over the rows so far and the roles."""
-        return content_hash({name: _digest(pair) for name, pair in self._hashes.items()}, self.num_rows, roles)
+        return content_hash(
+            {name: _digest(pair) for name, pair in self._hashes.items()}, self.num_rows, roles
+        )
 
     def column_hashes(self) -> dict[str, str]:
         return {name: _digest(pair) for name, pair in self._hashes.items()}
@@ -113,7 +119,8 @@ class StoreWriter:
         if len(self.columns) + len(new) > MAX_COLUMNS:
             raise UserError(
                 "too-many-columns",
-                "The rows have more than {limit} columns, such as {column!r}. Expected the same few columns in each "
+                "The rows have more than {limit} columns, such as {column!r}. Expected the same few columns "
+                "in each "
                 "row. Nothing was imported.",
                 limit=MAX_COLUMNS, column=new[-1][:80],
             )  # fmt: skip
@@ -165,7 +172,9 @@ def _kind(values: Mapping[str, Any], column: str) -> str:
 
 def _schema(columns: Sequence[str]) -> Any:
     hidden = [("__file", pa.int64()), ("__row", pa.int64()), ("__line", pa.int64()), ("__kinds", pa.string())]
-    return pa.schema([*(pa.field(column, pa.string()) for column in columns), *(pa.field(*one) for one in hidden)])
+    return pa.schema(
+        [*(pa.field(column, pa.string()) for column in columns), *(pa.field(*one) for one in hidden)]
+    )
 
 
 def _widened(batch: Any, schema: Any) -> Any:

@@ -61,9 +61,11 @@ def read_table(source: Source) -> Iterator[Row | RowIssue]:
 
 
 def find_dialect(source: Source, codec: str) -> Dialect:
-    """The delimiter and quote under which most lines have the same number of cells, and whether line 1 names them."""
-    with source.open_text(codec) as text:
-        sample = text.read(SAMPLE_CHARS)
+    """The delimiter and quote under which most lines have the same number of cells, and whether line 1 names
+    them.
+    """
+    with source.open_text(codec) as file:
+        sample = file.read(SAMPLE_CHARS)
     if sample.startswith("\ufeff"):
         sample = sample[1:]
     lines = io.StringIO(sample, newline="").readlines()
@@ -138,7 +140,9 @@ def _quoted_record(lines: _Lines, line: str, delimiter: str, quote: str) -> list
 def _cells(record: str, delimiter: str, quote: str) -> list[str] | RowProblem | None:
     """The cells; a problem if a quote stands where none may; None if the record goes on in the next line."""
     try:
-        rows = list(csv.reader(io.StringIO(record, newline=""), delimiter=delimiter, quotechar=quote, strict=True))
+        rows = list(
+            csv.reader(io.StringIO(record, newline=""), delimiter=delimiter, quotechar=quote, strict=True)
+        )
     except csv.Error as error:
         return None if "unexpected end of data" in str(error) else RowProblem("bad-quote", value=record)
     return rows[0] if len(rows) == 1 else RowProblem("bad-quote", value=record)
@@ -148,7 +152,9 @@ def _values(cells: list[str] | RowProblem, columns: tuple[str, ...], codec: str)
     if isinstance(cells, RowProblem):
         raise cells
     if len(cells) != len(columns):
-        raise RowProblem("ragged-line", value=" | ".join(cells)[:400], found=len(cells), expected=len(columns))
+        raise RowProblem(
+            "ragged-line", value=" | ".join(cells)[:400], found=len(cells), expected=len(columns)
+        )
     values = dict(zip(columns, cells, strict=True))
     for name, cell in values.items():
         if not cell.isascii():
@@ -180,7 +186,9 @@ def _fit(text: str, delimiter: str, quote: str) -> tuple[float, bool, int]:
 
 
 def _header(problems: list[list[str] | RowProblem]) -> tuple[str, ...] | None:
-    """The first record if it reads like names of columns: known ones, or short ones that no later row repeats."""
+    """The first record if it reads like names of columns: known ones, or short ones that no later row
+    repeats.
+    """
     records = [cells for cells in problems if isinstance(cells, list)]
     if not records or not isinstance(problems[0], list):
         return None

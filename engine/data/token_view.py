@@ -1,4 +1,6 @@
-"""What a person sees of the tokens: chips of a row, and counts over a whole data set. Encodes nothing itself."""
+"""What a person sees of the tokens: chips of a row, and counts over a whole data set. Encodes nothing
+itself.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,10 @@ def describe(encoded: Encoded, tokenizer: Any, row: int) -> TokenRow:
 
 
 def count_tokens(
-    dataset: Dataset, tokenizer: Any, recipe: Recipe, progress: Callable[[str, int, int, str], None] | None = None
+    dataset: Dataset,
+    tokenizer: Any,
+    recipe: Recipe,
+    progress: Callable[[str, int, int, str], None] | None = None,
 ) -> TokenStatistics:
     """Counts over all rows as the recipe renders them; the histogram is of whole rows, before the cut."""
     lengths: list[int] = []
@@ -94,7 +99,7 @@ def _readable(encoded: Encoded, place: int, piece: str) -> str:
         return f"⟨{byte[1]}⟩"
     before = encoded.offsets[place - 1][1] if place else 0
     after = encoded.offsets[place + 1][0] if place + 1 < len(encoded.offsets) else end
-    if before <= start and after >= end and end > start:
+    if before <= start < end <= after:
         # Spaces that belong to the token but are left out of its offsets are shown with it.
         gap = encoded.text[before:start]
         return (gap if gap.isspace() and piece[:1] in ("Ġ", "▁") else "") + encoded.text[start:end]
@@ -119,7 +124,9 @@ def _byte_letters() -> dict[str, int]:
     """GPT-2's alphabet: the printable bytes are their own letters, the others follow from U+0100 on."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
+    return {chr(byte): byte for byte in printable} | {
+        chr(256 + place): byte for place, byte in enumerate(others)
+    }
 
 
 _BYTE_OF = _byte_letters()
