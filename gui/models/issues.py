@@ -1,4 +1,4 @@
-"""The rows that a data set could not use, as a Qt table model that can be filtered, and their export as CSV."""
+"""The rows that a data set could not use, as a Qt table model with a filter; and their export as CSV."""
 
 from __future__ import annotations
 

@@ -34,13 +34,13 @@ Fetch = Callable[[int, int], None]
 
 
 class RowsModel(QAbstractTableModel):
-    """Rows by pages. `counted(num_rows)` is sent when the number is known, `page_arrived(offset)` after each page."""
+    """Rows by pages. `counted(num_rows)`: the number is known; `page_arrived(offset)`: after each page."""
 
     counted = Signal(int)
     page_arrived = Signal(int)
 
     def __init__(self, fetch: Fetch, parent: QObject | None = None) -> None:
-        """`fetch(offset, num_rows)` asks for a page; its answer comes to `put_page`, a refusal to `drop_page`."""
+        """`fetch(offset, num_rows)` asks for a page; the answer comes to `put_page` or `drop_page`."""
         super().__init__(parent)
         self._fetch = fetch
         self._columns: tuple[str, ...] = ()

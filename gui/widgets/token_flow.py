@@ -15,6 +15,7 @@ from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QRectF, QSize, Qt, Si
 from PySide6.QtGui import (
     QAction,
     QContextMenuEvent,
+    QFocusEvent,
     QFontMetricsF,
     QGuiApplication,
     QHelpEvent,
@@ -102,7 +103,7 @@ class TokenFlow(QAbstractScrollArea):
         """What the tool tip says of a token, as plain text of several lines."""
         chip = self.chips[index]
         lines = [tr("Token {number} · id {id}", number=index + 1, id=chip.id)]
-        lines.append(tr("Text: {text}", text=repr(chip.text)[1:-1]))
+        lines.append(tr("Text: {what}", what=repr(chip.text)[1:-1]))
         lines.append(tr("Characters {start} to {end}", start=chip.start, end=chip.end))
         if chip.special:
             lines.append(tr("A special token of this model"))
@@ -285,12 +286,12 @@ class TokenFlow(QAbstractScrollArea):
         menu.exec(event.globalPos())
         menu.deleteLater()
 
-    def focusInEvent(self, event: QEvent) -> None:  # type: ignore[override]
+    def focusInEvent(self, event: QFocusEvent) -> None:
         if self._current < 0 and self.chips:
             self._set_current(0)
         self.viewport().update()
 
-    def focusOutEvent(self, event: QEvent) -> None:  # type: ignore[override]
+    def focusOutEvent(self, event: QFocusEvent) -> None:
         self.viewport().update()
 
     def resizeEvent(self, event: QResizeEvent) -> None:

@@ -9,13 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtCore import QTimer, Signal
 from PySide6.QtWidgets import (
-    QAbstractSpinBox,
     QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QSizePolicy,
     QSpinBox,
     QStackedLayout,
     QVBoxLayout,
@@ -33,10 +29,11 @@ from engine.messages import (
     TokenView,
     ViewTokens,
 )
-from gui.icons import set_icon
 from gui.service import Ticket
 from gui.widgets.numbers import amount_percent
+from gui.widgets.page import button, icon_button
 from gui.widgets.states import EmptyState, ErrorCard, ProgressLine
+from gui.widgets.text import ElidedLabel, label
 from gui.widgets.token_flow import TokenFlow, TokenLegend
 from gui.words import bind, language, tr
 
@@ -147,36 +144,34 @@ class TokenPreview(QWidget):
     def _build_walk(self) -> QHBoxLayout:
         walk = QHBoxLayout()
         walk.setSpacing(4)
-        self._previous = _step_button("chevron-left", "Previous row", lambda: self._step(-1))
-        self._next = _step_button("chevron-right", "Next row", lambda: self._step(1))
-        self._number = QSpinBox(minimum=1, keyboardTracking=False)
-        self._number.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
+        self._previous = icon_button("chevron-left", "Previous row", lambda: self._step(-1))
+        self._next = icon_button("chevron-right", "Next row", lambda: self._step(1))
+        self._number = QSpinBox(minimum=1)
+        self._number.setKeyboardTracking(False)
+        self._number.setMinimumWidth(84)
         bind(self._number.setAccessibleName, "Row number")
         bind(self._number.setToolTip, "Type a row number to go there")
         self._number.valueChanged.connect(self._on_number_typed)
-        self._of_label = _label("quiet")
-        self._facts = _label("")
-        self._warning = _label("warn")
-        self._row_word = _label("quiet")
+        self._of_label = label("", "quiet")
+        self._facts = label()
+        self._warning = label("", "warn")
+        self._row_word = label("", "quiet")
         for widget in (self._previous, self._next, self._row_word, self._number, self._of_label):
             walk.addWidget(widget)
         walk.addSpacing(12)
         walk.addWidget(self._facts)
         walk.addSpacing(8)
-        walk.addWidget(self._warning, 1)
+        walk.addWidget(self._warning)
+        walk.addStretch(1)
         return walk
 
     def _build_foot(self) -> QHBoxLayout:
         foot = QHBoxLayout()
         foot.setSpacing(12)
         self._legend = TokenLegend()
-        self._token = _label("quiet")
-        self._token.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self._count_button = QPushButton()
-        self._count_button.setProperty("role", "quiet")
-        bind(self._count_button.setText, "Count all rows")
-        bind(self._count_button.setToolTip, "Turns every row into tokens once, to know the totals below")
-        self._count_button.clicked.connect(self.count)
+        self._token = ElidedLabel("", "quiet")
+        tip = "Turns every row into tokens once, to know the totals below"
+        self._count_button = button("Count all rows", self.count, role="quiet", tip=tip)
         foot.addWidget(self._legend)
         foot.addWidget(self._token, 1)
         foot.addWidget(self._count_button)
@@ -257,7 +252,7 @@ class TokenPreview(QWidget):
         self._count_ticket = self._librarian.ask(
             CountTokens(data, model, recipe), ended, on_news=news, on_failed=ended
         )
-        self._progress.begin(tr("Counting tokens"), self._count_ticket.cancel)
+        self._progress.begin("Counting tokens", self._count_ticket.cancel)
         self._write()
 
     def _on_data_list(self, answer: DataList) -> None:
@@ -362,7 +357,6 @@ class TokenPreview(QWidget):
         index = self._flow.current
         text = self._flow.description(index).replace("\n", " · ") if index >= 0 else ""
         self._token.setText(text)
-        self._token.setToolTip("")
 
     def _write_checks(self) -> None:
         """The line over all rows, and one line a check that has rows."""
@@ -372,10 +366,7 @@ class TokenPreview(QWidget):
                 widget.deleteLater()
         if self._statistics is None:
             return
-        total = _label("quiet")
-        total.setWordWrap(True)
-        total.setText(statistics_sentence(self._statistics))
-        self._check_area.addWidget(total)
+        self._check_area.addWidget(label(statistics_sentence(self._statistics), "quiet", wraps=True))
         for code, count in self._statistics.check_counts.items():
             if count:
                 self._check_area.addWidget(self._check_line(code, count))
@@ -384,20 +375,15 @@ class TokenPreview(QWidget):
         line = QWidget()
         layout = QHBoxLayout(line)
         layout.setContentsMargins(0, 0, 0, 0)
-        text = _label("warn")
         rows = tr("1 row") if count == 1 else tr("{count} rows", count=f"{count:,}")
-        text.setText(tr("{rows}: {what}", rows=rows, what=check_sentence(code)))
-        button = QPushButton()
-        button.setProperty("role", "link")
+        text = label(tr("{rows}: {what}", rows=rows, what=check_sentence(code)), "warn")
         if code == self._among_check:
-            button.setText(tr("Show all rows"))
-            button.clicked.connect(self._on_all_rows)
+            show = button("Show all rows", self._on_all_rows, role="link")
         else:
-            button.setText(tr("Show these rows"))
-            button.clicked.connect(lambda: self._show_among(code))
-        button.setAccessibleName(f"{button.text()}: {text.text()}")
+            show = button("Show these rows", lambda: self._show_among(code), role="link")
+        show.setAccessibleName(f"{show.text()}: {text.text()}")
         layout.addWidget(text)
-        layout.addWidget(button)
+        layout.addWidget(show)
         layout.addStretch(1)
         return line
 
@@ -406,26 +392,7 @@ def statistics_sentence(statistics: TokenStatistics) -> str:
     """The totals over all rows in one sentence."""
     share = statistics.num_trained_tokens / statistics.num_tokens if statistics.num_tokens else 0.0
     return tr(
-        "All {rows} rows: {tokens} tokens, {share} of them trained; {cut} cut off; the longest has {longest}.",
+        "All {rows} rows: {tokens} tokens, {share} trained; {cut} rows cut off; longest row {longest}.",
         rows=f"{statistics.num_rows:,}", tokens=f"{statistics.num_tokens:,}", share=amount_percent(share),
         cut=f"{statistics.num_truncated_rows:,}", longest=f"{statistics.longest_row:,}",
     )  # fmt: skip
-
-
-def _label(role: str) -> QLabel:
-    label = QLabel()
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    if role:
-        label.setProperty("role", role)
-    return label
-
-
-def _step_button(icon_name: str, text: str, slot: Callable[[], None]) -> QPushButton:
-    button = QPushButton()
-    button.setProperty("role", "quiet")
-    button.setFixedSize(28, 28)
-    set_icon(button, icon_name, "text")
-    bind(button.setToolTip, text)
-    bind(button.setAccessibleName, text)
-    button.clicked.connect(slot)
-    return button

@@ -1,0 +1,101 @@
+"""The data sets of the library as a Qt list: a title and a line of facts each; and how a shape is called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from PySide6.QtCore import QAbstractListModel, QModelIndex, QObject, QPersistentModelIndex, Qt
+
+from engine.messages import DatasetInfo
+from gui.widgets.numbers import amount_bytes, when
+from gui.words import language, tr
+
+Index = QModelIndex | QPersistentModelIndex
+INFO_ROLE = Qt.ItemDataRole.UserRole
+FACTS_ROLE = Qt.ItemDataRole.UserRole + 1
+ISSUES_ROLE = Qt.ItemDataRole.UserRole + 2
+
+SHAPE_WORDS = {
+    "prompt-completion": "Prompt and completion",
+    "instruction": "Instruction",
+    "chat": "Chat",
+    "text": "Plain text",
+}
+
+
+class DataListModel(QAbstractListModel):
+    """Data sets, newest first."""
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._datasets: list[DatasetInfo] = []
+        language.changed.connect(self._on_language_changed)
+
+    def set_datasets(self, datasets: Sequence[DatasetInfo]) -> None:
+        self.beginResetModel()
+        self._datasets = sorted(datasets, key=lambda info: info.created_utc, reverse=True)
+        self.endResetModel()
+
+    @property
+    def datasets(self) -> tuple[DatasetInfo, ...]:
+        return tuple(self._datasets)
+
+    def row_of(self, name: str) -> int:
+        """Where the data set stands, -1 if it is not there."""
+        return next((row for row, info in enumerate(self._datasets) if info.name == name), -1)
+
+    def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008 - Qt's signature
+        return 0 if parent.isValid() else len(self._datasets)
+
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        info = self._datasets[index.row()]
+        if role == Qt.ItemDataRole.DisplayRole:
+            return title_of(info)
+        if role == Qt.ItemDataRole.AccessibleTextRole:
+            return f"{title_of(info)}, {facts_of(info)}, {issues_words(info.num_issues)}"
+        if role == INFO_ROLE:
+            return info
+        if role == FACTS_ROLE:
+            return facts_of(info)
+        if role == ISSUES_ROLE:
+            return issues_words(info.num_issues) if info.num_issues else ""
+        return None
+
+    def _on_language_changed(self) -> None:
+        if self._datasets:
+            self.dataChanged.emit(self.index(0), self.index(len(self._datasets) - 1))
+
+
+def title_of(info: DatasetInfo) -> str:
+    return info.title or info.name
+
+
+def facts_of(info: DatasetInfo) -> str:
+    """Rows, size and age in one line."""
+    return " · ".join((rows_words(info.rows_kept), amount_bytes(info.num_bytes), when(info.created_utc)))
+
+
+def rows_words(count: int) -> str:
+    return tr("1 row") if count == 1 else tr("{count} rows", count=f"{count:,}")
+
+
+def issues_words(count: int) -> str:
+    return tr("1 issue") if count == 1 else tr("{count} issues", count=f"{count:,}")
+
+
+def account_sentence(info: DatasetInfo) -> str:
+    """Where every row that was read has gone."""
+    return tr(
+        "{read} rows read = {kept} kept + {listed} listed",
+        read=f"{info.rows_read:,}", kept=f"{info.rows_kept:,}", listed=f"{info.rows_read - info.rows_kept:,}",
+    )  # fmt: skip
+
+
+def shape_words(shape: str) -> str:
+    return tr(SHAPE_WORDS[shape]) if shape in SHAPE_WORDS else shape
+
+
+def reason_words(info: DatasetInfo) -> str:
+    """Why it was taken to be what it is, in the window's language."""
+    return tr(info.reason_template, **info.reason_fields) if info.reason_template else info.reason

@@ -1,0 +1,420 @@
+"""The Data place: the library's data sets at the left, the chosen one at the right; import, rename, trash.
+
+Owns the list and what is chosen. Rows, tokens, issues and the import have files of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QModelIndex, Qt
+from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QKeySequence, QShortcut, QShowEvent
+from PySide6.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QLineEdit,
+    QSplitter,
+    QStackedWidget,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from engine.messages import (
+    DataList,
+    DatasetInfo,
+    DeleteData,
+    Done,
+    Failed,
+    GetStarter,
+    ImportReport,
+    ListData,
+    RenameData,
+    RestoreFromTrash,
+    StarterInfo,
+)
+from gui.models.data_list import (
+    FACTS_ROLE,
+    INFO_ROLE,
+    ISSUES_ROLE,
+    DataListModel,
+    account_sentence,
+    shape_words,
+    title_of,
+)
+from gui.panels.data_about import AboutView
+from gui.panels.data_import import ImportSheet, name_problem
+from gui.panels.data_issues import IssuesView
+from gui.panels.data_rows import RowsView
+from gui.panels.data_tokens import TokensView
+from gui.service import Ticket
+from gui.widgets.drop_zone import DropZone, dropped_paths
+from gui.widgets.numbers import amount_bytes
+from gui.widgets.page import Page, button, icon_button
+from gui.widgets.states import ErrorCard, ProgressLine
+from gui.widgets.text import ElidedLabel, label
+from gui.widgets.two_line_list import TwoLineList
+from gui.words import bind, language, tr
+
+if TYPE_CHECKING:
+    from gui.workbench import Workbench
+
+SUFFIXES = "*.jsonl *.json *.csv *.tsv *.txt"
+EXAMPLES = (
+    ("Prompt and completion", '{"prompt": "…", "completion": "…"}'),
+    ("Instruction", '{"instruction": "…", "input": "…", "output": "…"}'),
+    ("Chat", '{"messages": [{"role": "user", "content": "…"}, …]}'),
+    ("Table", "question,answer"),
+    ("Plain text", "one text a line, or a whole file"),
+)
+ROWS_TAB, TOKENS_TAB, ISSUES_TAB, ABOUT_TAB = range(4)
+
+
+class DataPanel(Page):
+    """`open(name)` shows a data set; `open([path, …])` begins an import."""
+
+    def __init__(self, workbench: Workbench) -> None:
+        super().__init__("Data")
+        self._workbench = workbench
+        self._librarian = workbench.librarian
+        self._list_model = DataListModel(self)
+        self._starters: tuple[StarterInfo, ...] = ()
+        self._info: DatasetInfo | None = None
+        self._wanted = ""  # to be chosen once the list is here
+        self._is_stale = True
+        self._has_list = False
+        self._ticket: Ticket | None = None
+        self.setAcceptDrops(True)
+        self._build()
+        self._add_shortcuts()
+        workbench.library_changed.connect(self._on_library_changed)
+        language.changed.connect(self._write)
+
+    def open(self, what: object) -> None:
+        """Show a data set by its name, or begin the import of a list of paths; None shows what was there."""
+        if isinstance(what, str) and what:
+            self._wanted = what
+            if self._has_list:
+                self._choose(what)
+        elif isinstance(what, list | tuple) and what:
+            self._begin_import([str(path) for path in what])
+
+    # -------------------------------------------------------------------------------------------- build
+
+    def _build(self) -> None:
+        self._import_button = self.add_action("Import file…", self._on_import, "upload")
+        self._train_button = self.set_primary("Train on this", self._on_train, "train")
+        self._error = ErrorCard()
+        self._progress = ProgressLine()
+        self._stack = QStackedWidget()
+        self._drop_zone = DropZone(
+            "Drop a file here", "JSONL, JSON, CSV, TSV or TXT. Columns are recognised; you can change them.",
+            "Import file…", self._on_import, examples=EXAMPLES,
+        )  # fmt: skip
+        self._sample_button = button("Sample data", self._on_sample, "sparkles")
+        self._drop_zone.buttons.insertWidget(2, self._sample_button)
+        self._sheet = ImportSheet(self._workbench)
+        self._sheet.imported.connect(self._on_imported)
+        self._sheet.left.connect(self._write)
+        self._waiting = QWidget()
+        for page in (self._waiting, self._drop_zone, self._build_library(), self._sheet):
+            self._stack.addWidget(page)
+        self.body.addWidget(self._error)
+        self.body.addWidget(self._progress)
+        self.body.addWidget(self._stack, 1)
+        self._write()
+
+    def _build_library(self) -> QSplitter:
+        self._library = QSplitter(Qt.Orientation.Horizontal)
+        self._library.setChildrenCollapsible(False)
+        self._library.addWidget(self._build_list())
+        self._library.addWidget(self._build_chosen())
+        self._library.setStretchFactor(1, 1)
+        self._library.setSizes([260, 700])
+        return self._library
+
+    def _build_list(self) -> QWidget:
+        side = QWidget()
+        layout = QVBoxLayout(side)
+        layout.setContentsMargins(0, 0, 8, 0)
+        layout.setSpacing(8)
+        self._list = TwoLineList(FACTS_ROLE, ISSUES_ROLE)
+        self._list.setModel(self._list_model)
+        self._list.selectionModel().currentChanged.connect(self._on_current_changed)
+        bind(self._list.setAccessibleName, "Data sets")
+        self._more_samples = button("Sample data", self._on_sample, "sparkles", role="quiet")
+        layout.addWidget(self._list, 1)
+        layout.addWidget(self._more_samples)
+        side.setMinimumWidth(190)
+        return side
+
+    def _build_chosen(self) -> QWidget:
+        side = QWidget()
+        layout = QVBoxLayout(side)
+        layout.setContentsMargins(12, 0, 0, 0)
+        layout.setSpacing(4)
+        head = QHBoxLayout()
+        head.setSpacing(4)
+        self._title = ElidedLabel("", "section", Qt.TextElideMode.ElideMiddle)
+        self._title_edit = QLineEdit()
+        bind(self._title_edit.setAccessibleName, "New name")
+        self._title_edit.returnPressed.connect(self._end_rename)
+        self._title_edit.hide()
+        head.addWidget(self._title, 1)
+        head.addWidget(self._title_edit, 1)
+        head.addWidget(icon_button("edit", "Rename (F2)", self._begin_rename))
+        head.addWidget(icon_button("trash", "Move to the trash (Del)", self._delete))
+        self._rename_problem = label("", "bad", wraps=True)
+        self._rename_problem.hide()
+        self._account = label("", "quiet", wraps=True)
+        self._rows = RowsView(self._workbench)
+        self._tokens = TokensView(self._workbench)
+        self._issues = IssuesView(self._workbench)
+        self._about = AboutView()
+        self._rows.changed.connect(self._on_roles_changed)
+        self._rows.row_chosen.connect(self._tokens.preview.show_row)
+        self._tabs = QTabWidget()
+        self._tabs.setDocumentMode(True)
+        for view in (self._rows, self._tokens, self._issues, self._about):
+            self._tabs.addTab(view, "")
+        layout.addLayout(head)
+        layout.addWidget(self._rename_problem)
+        layout.addWidget(self._account)
+        layout.addWidget(self._tabs, 1)
+        return side
+
+    def _add_shortcuts(self) -> None:
+        for keys, slot, owner in (
+            (QKeySequence(QKeySequence.StandardKey.Find), self._on_find, self),
+            (QKeySequence(Qt.Key.Key_F2), self._begin_rename, self._library),
+            (QKeySequence(Qt.Key.Key_Delete), self._delete, self._list),
+            (QKeySequence(Qt.Key.Key_Escape), self._cancel_rename, self._title_edit),
+        ):
+            shortcut = QShortcut(keys, owner)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(slot)
+
+    # ------------------------------------------------------------------------------------ the library
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if self._is_stale:
+            self._refresh()
+
+    def _on_library_changed(self) -> None:
+        self._is_stale = True
+        if self.isVisible():
+            self._refresh()
+
+    def _refresh(self) -> None:
+        self._is_stale = False
+
+        def failed(error: Failed) -> None:
+            self._is_stale = True
+            self._error.show_error(error, self._refresh)
+
+        self._librarian.ask(ListData(), self._on_list, on_failed=failed)
+
+    def _on_list(self, answer: DataList) -> None:
+        self._has_list = True
+        self._starters = tuple(starter for starter in answer.starters if starter.kind == "data")
+        before = self._wanted or (self._info.name if self._info else "")
+        self._list_model.set_datasets(answer.datasets)
+        names = [info.name for info in self._list_model.datasets]
+        if names:
+            self._choose(before if before in names else names[0])
+        else:
+            self._info = None
+        self._write()
+
+    def _choose(self, name: str) -> None:
+        """Show a data set of the list; a name that is not in it (yet) is waited for."""
+        row = self._list_model.row_of(name)
+        if row < 0:
+            return
+        self._wanted = ""
+        self._list.setCurrentIndex(self._list_model.index(row))
+        self._show_info(self._list_model.datasets[row])
+        self._stack.setCurrentWidget(self._library)
+        self._write_head()
+
+    def _on_current_changed(self, current: QModelIndex, _previous: QModelIndex) -> None:
+        if current.isValid():
+            self._show_info(current.data(INFO_ROLE))
+
+    def _show_info(self, info: DatasetInfo) -> None:
+        """Show a data set on all tabs; the same one again changes nothing."""
+        if info == self._info:
+            return
+        is_other = self._info is None or self._info.name != info.name
+        self._info = info
+        self._cancel_rename()
+        for view in (self._rows, self._tokens, self._issues, self._about):
+            view.show_data(info)
+        if is_other and not self._tabs.currentWidget().isEnabled():
+            self._tabs.setCurrentIndex(ROWS_TAB)
+        self._write()
+
+    # ----------------------------------------------------------------------------------------- import
+
+    def _on_import(self) -> None:
+        pattern = f"{tr('Data files')} ({SUFFIXES});;{tr('All files')} (*)"
+        paths, _ = QFileDialog.getOpenFileNames(self, tr("Import file…"), "", pattern)
+        if paths:
+            self._begin_import(paths)
+
+    def _begin_import(self, paths: Sequence[str]) -> None:
+        self._error.dismiss()
+        self._sheet.begin(paths, [info.name for info in self._list_model.datasets])
+        self._stack.setCurrentWidget(self._sheet)
+        self._write_head()
+
+    def _on_imported(self, report: ImportReport) -> None:
+        self._wanted = report.info.name
+        self._tabs.setCurrentIndex(ROWS_TAB)
+        self._workbench.said.emit(account_sentence(report.info), None)
+        self._info = None
+        self._stack.setCurrentWidget(self._library if self._list_model.rowCount() else self._waiting)
+        self._workbench.library_changed.emit()
+        self._write_head()
+
+    def _on_sample(self) -> None:
+        """Fetch the first sample that is not here yet, or show it."""
+        if not self._starters or self._ticket is not None:
+            return
+        starter = next((one for one in self._starters if not one.installed), self._starters[0])
+
+        def got(info: DatasetInfo) -> None:
+            self._end_of_ticket()
+            self._wanted = info.name
+            self._workbench.library_changed.emit()
+
+        def failed(error: Failed) -> None:
+            self._end_of_ticket()
+            if error.code != "cancelled":
+                self._error.show_error(error, self._on_sample)
+
+        self._error.dismiss()
+        self._ticket = self._librarian.ask(
+            GetStarter(starter.id), got, on_news=self._progress.update_progress, on_failed=failed
+        )
+        self._progress.begin("Getting the sample data", self._ticket.cancel)
+        self._write_head()
+
+    def _end_of_ticket(self) -> None:
+        self._ticket = None
+        self._progress.finish()
+        self._write_head()
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if dropped_paths(event.mimeData()):
+            event.acceptProposedAction()
+            self._drop_zone.set_hot(True)
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+        self._drop_zone.set_hot(False)
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        self._drop_zone.set_hot(False)
+        if paths := dropped_paths(event.mimeData()):
+            event.acceptProposedAction()
+            self._begin_import(paths)
+
+    # --------------------------------------------------------------------------- rename, trash, roles
+
+    def _begin_rename(self) -> None:
+        if self._info is not None:
+            self._title_edit.setText(self._info.name)
+            self._title.hide()
+            self._title_edit.show()
+            self._title_edit.selectAll()
+            self._title_edit.setFocus()
+
+    def _cancel_rename(self) -> None:
+        self._title_edit.hide()
+        self._rename_problem.hide()
+        self._title.show()
+
+    def _end_rename(self) -> None:
+        if self._info is None:
+            return
+        old, new = self._info.name, self._title_edit.text().strip()
+        taken = frozenset(info.name.casefold() for info in self._list_model.datasets if info.name != old)
+        problem = name_problem(new, taken)
+        if problem:
+            self._rename_problem.setText(tr(problem))
+            self._rename_problem.show()
+            return
+        self._cancel_rename()
+        if new != old:
+            self._rename(old, new)
+
+    def _rename(self, old: str, new: str) -> None:
+        def done(info: DatasetInfo) -> None:
+            self._wanted = info.name
+            text = tr("“{old}” is called “{new}” now.", old=old, new=new)
+            self._workbench.said.emit(text, lambda: self._rename(new, old))
+            self._workbench.library_changed.emit()
+
+        self._librarian.ask(RenameData(old, new), done, on_failed=self._error.show_error)
+
+    def _delete(self) -> None:
+        if self._info is None:
+            return
+        info = self._info
+
+        def done(answer: Done) -> None:
+            size = amount_bytes(answer.num_bytes or info.num_bytes)
+            text = tr("“{name}” is in the trash ({size}).", name=title_of(info), size=size)
+            self._workbench.said.emit(text, lambda: self._restore(info.name, answer.token))
+            self._workbench.library_changed.emit()
+
+        self._librarian.ask(DeleteData(info.name), done, on_failed=self._error.show_error)
+
+    def _restore(self, name: str, token: str) -> None:
+        def done(_answer: Done) -> None:
+            self._wanted = name
+            self._workbench.library_changed.emit()
+
+        self._librarian.ask(RestoreFromTrash(token), done, on_failed=self._error.show_error)
+
+    def _on_roles_changed(self, info: DatasetInfo) -> None:
+        self._wanted = info.name
+        self._workbench.library_changed.emit()
+
+    def _on_train(self) -> None:
+        if self._info is not None:
+            self._workbench.go.emit("train", {"data": self._info.name})
+
+    def _on_find(self) -> None:
+        if self._info is not None and self._stack.currentWidget() is self._library:
+            self._tabs.setCurrentIndex(ROWS_TAB)
+            self._rows.begin_search()
+
+    # ---------------------------------------------------------------------------------------- writing
+
+    def _write(self) -> None:
+        """Show the page that fits what there is, and the words of the chosen data set."""
+        if self.sender() is self._sheet or self._stack.currentWidget() is not self._sheet:
+            page = self._library if self._list_model.rowCount() else self._drop_zone
+            self._stack.setCurrentWidget(page if self._has_list else self._waiting)
+        self._write_head()
+        for index, text in enumerate(("Rows", "Tokens", "Issues", "About")):
+            self._tabs.setTabText(index, tr(text))
+        if self._info is not None:
+            self._title.setText(title_of(self._info))
+            self._account.setText(f"{shape_words(self._info.shape)} · {account_sentence(self._info)}")
+            if self._info.num_issues:
+                self._tabs.setTabText(ISSUES_TAB, tr("Issues ({count})", count=f"{self._info.num_issues:,}"))
+
+    def _write_head(self) -> None:
+        """The buttons of the page's head belong to the library; the other pages have their own."""
+        in_library = self._stack.currentWidget() is self._library
+        self._import_button.setVisible(in_library)
+        self._train_button.setVisible(in_library and self._info is not None)
+        is_idle = self._ticket is None
+        self._sample_button.setVisible(bool(self._starters))
+        self._sample_button.setEnabled(is_idle)
+        self._more_samples.setVisible(any(not starter.installed for starter in self._starters))
+        self._more_samples.setEnabled(is_idle)

@@ -1,0 +1,299 @@
+"""The rows of one data set: a table over pages, roles in its header, a search, and the whole text of a row.
+
+Owns the questions for rows and for other roles; the library's list belongs to the Data panel.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QModelIndex, Qt, QTimer, Signal
+from PySide6.QtGui import QFont, QFontMetrics, QKeySequence, QShortcut, QTextCharFormat, QTextCursor
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QHBoxLayout,
+    QLineEdit,
+    QSplitter,
+    QTextEdit,
+    QVBoxLayout,
+    QWidget,
+)
+
+from engine.messages import DatasetInfo, Failed, ImportReport, ReadRows, RowsPage, SetRoles
+from gui.icons import icon
+from gui.models.data_list import account_sentence, rows_words
+from gui.models.rows import RowsModel
+from gui.theme import theme
+from gui.widgets.page import button
+from gui.widgets.role_header import RoleHeader
+from gui.widgets.states import ErrorCard, ProgressLine
+from gui.widgets.table import Table
+from gui.widgets.text import label
+from gui.words import bind, language, tr
+
+if TYPE_CHECKING:
+    from gui.workbench import Workbench
+
+SEARCH_REST_MS = 250
+
+
+class RowsView(QWidget):
+    """`row_chosen` carries a row's place in the data set; `changed` a data set whose roles are others now."""
+
+    row_chosen = Signal(int)
+    changed = Signal(object)
+
+    def __init__(self, workbench: Workbench, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._workbench = workbench
+        self._info: DatasetInfo | None = None
+        self._round = 0
+        self._model = RowsModel(self._fetch, self)
+        self._model.counted.connect(self._on_counted)
+        self._model.page_arrived.connect(self._on_page_arrived)
+        self._search_rest = QTimer(self, singleShot=True, interval=SEARCH_REST_MS)
+        self._search_rest.timeout.connect(self._begin)
+        self._build()
+        language.changed.connect(self._write)
+        theme.changed.connect(self._write_detail)
+
+    def show_data(self, info: DatasetInfo) -> None:
+        """Show a data set's rows from the first; the search is emptied."""
+        same = self._info is not None and (self._info.name, self._info.hash) == (info.name, info.hash)
+        self._info = info
+        if not same:
+            self._search.blockSignals(True)
+            self._search.clear()
+            self._search.blockSignals(False)
+        self._error.dismiss()
+        self._header.set_columns(info.columns, info.roles)
+        self._begin()
+
+    def begin_search(self) -> None:
+        """Put the cursor into the search."""
+        self._search.setFocus()
+        self._search.selectAll()
+
+    # -------------------------------------------------------------------------------------------- build
+
+    def _build(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 8, 0, 0)
+        layout.setSpacing(8)
+        self._error = ErrorCard()
+        self._progress = ProgressLine()
+        layout.addLayout(self._build_search())
+        layout.addWidget(self._build_roles_bar())
+        layout.addWidget(self._error)
+        layout.addWidget(self._progress)
+        splitter = QSplitter(Qt.Orientation.Vertical)
+        splitter.setChildrenCollapsible(False)
+        splitter.setHandleWidth(9)
+        splitter.addWidget(self._build_table())
+        splitter.addWidget(self._build_detail())
+        splitter.setStretchFactor(0, 3)
+        splitter.setStretchFactor(1, 1)
+        layout.addWidget(splitter, 1)
+
+    def _build_search(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        self._search = QLineEdit(clearButtonEnabled=True)
+        self._search.setMaximumWidth(320)
+        self._search.addAction(icon("search", "quiet"), QLineEdit.ActionPosition.LeadingPosition)
+        bind(self._search.setPlaceholderText, "Find in all rows")
+        bind(self._search.setAccessibleName, "Find in all rows")
+        self._search.textChanged.connect(lambda _text: self._search_rest.start())
+        escape = QShortcut(
+            QKeySequence(Qt.Key.Key_Escape), self._search, context=Qt.ShortcutContext.WidgetShortcut
+        )
+        escape.activated.connect(self._search.clear)
+        self._found = label("", "quiet")
+        row.addWidget(self._search, 1)
+        row.addWidget(self._found)
+        row.addStretch(1)
+        return row
+
+    def _build_roles_bar(self) -> QWidget:
+        self._roles_bar = QWidget()
+        row = QHBoxLayout(self._roles_bar)
+        row.setContentsMargins(0, 0, 0, 0)
+        words = label("", wraps=True)
+        bind(words.setText, "The columns are read in another way: all rows are checked again.")
+        self._apply_button = button("Apply roles", self._apply_roles, role="primary")
+        row.addWidget(words, 1)
+        row.addWidget(button("Discard", self._discard_roles))
+        row.addWidget(self._apply_button)
+        self._roles_bar.hide()
+        return self._roles_bar
+
+    def _build_table(self) -> Table:
+        self._table = Table()
+        self._header = RoleHeader()
+        self._header.roles_changed.connect(self._on_roles_chosen)
+        self._table.setHorizontalHeader(self._header)
+        self._table.set_model(self._model, sortable=False)
+        self._table.setTextElideMode(Qt.TextElideMode.ElideRight)
+        self._numbers = self._table.verticalHeader()
+        self._numbers.setVisible(True)
+        self._numbers.setDefaultAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self._table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self._table.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerItem)
+        self._table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        bind(self._table.setAccessibleName, "Rows")
+        self._table.selectionModel().currentRowChanged.connect(self._on_current_changed)
+        return self._table
+
+    def _build_detail(self) -> QTextEdit:
+        self._detail = QTextEdit(readOnly=True)
+        self._detail.setMinimumHeight(64)
+        bind(self._detail.setAccessibleName, "The whole row")
+        bind(self._detail.setPlaceholderText, "Choose a row to read all of it.")
+        return self._detail
+
+    # ------------------------------------------------------------------------------------------- rows
+
+    def _begin(self) -> None:
+        """Show the rows that fit the search, or all."""
+        if self._info is None:
+            return
+        self._round += 1
+        self._detail.clear()
+        self._show_roles_bar(False)
+        self._model.reset(self._info.columns, None if self._search.text() else self._info.rows_kept)
+        self._write()
+
+    def _fetch(self, offset: int, num_rows: int) -> None:
+        if self._info is None:
+            return
+        asked_in = self._round
+
+        def answered(page: RowsPage) -> None:
+            if asked_in == self._round:
+                self._model.put_page(page)
+
+        def failed(error: Failed) -> None:
+            if asked_in == self._round:
+                self._model.drop_page(offset)
+                self._error.show_error(error, self._begin)
+
+        request = ReadRows(self._info.name, offset, num_rows, self._search.text())
+        self._workbench.librarian.ask(request, answered, on_failed=failed)
+
+    def _on_counted(self, _num_rows: int) -> None:
+        widest = f"{self._info.rows_kept if self._info else 0:,}"
+        self._numbers.setFixedWidth(QFontMetrics(theme.font("quiet")).horizontalAdvance(widest) + 24)
+        self._write()
+
+    def _on_page_arrived(self, offset: int) -> None:
+        current = self._table.currentIndex()
+        if current.isValid() and offset <= current.row() < offset + 200 and not self._detail.toPlainText():
+            self._write_detail()
+
+    def _on_current_changed(self, current: QModelIndex, _previous: QModelIndex) -> None:
+        self._write_detail()
+        position = self._model.position_at(current.row()) if current.isValid() else None
+        if position is not None:
+            self.row_chosen.emit(position)
+
+    # ------------------------------------------------------------------------------------------ roles
+
+    def _on_roles_chosen(self) -> None:
+        assert self._info is not None
+        before = {column: self._info.roles.get(column, "ignore") for column in self._info.columns}
+        self._show_roles_bar(self._header.roles() != before)
+
+    def _discard_roles(self) -> None:
+        if self._info is not None:
+            self._header.set_roles(self._info.roles)
+        self._show_roles_bar(False)
+
+    def _apply_roles(self) -> None:
+        if self._info is not None:
+            self._set_roles(self._header.roles(), self._info.roles)
+
+    def _set_roles(self, roles: dict[str, str], before: dict[str, str] | None) -> None:
+        """Give the columns other roles; `before` is what Undo gives back, None while undoing."""
+        if self._info is None:
+            return
+        self._error.dismiss()
+        self._header.set_choosable(False)
+        self._apply_button.setEnabled(False)
+
+        def done(report: ImportReport) -> None:
+            self._end_of_roles()
+            self._show_roles_bar(False)
+            undo = (lambda: self._undo_roles(report.info, before)) if before is not None else None
+            self._workbench.said.emit(account_sentence(report.info), undo)
+            self.changed.emit(report.info)
+
+        def failed(error: Failed) -> None:
+            self._end_of_roles()
+            if error.code != "cancelled":
+                self._error.show_error(error)
+
+        ticket = self._workbench.librarian.ask(
+            SetRoles(self._info.name, roles), done, on_news=self._progress.update_progress, on_failed=failed
+        )
+        self._progress.begin("Checking the rows again", ticket.cancel)
+
+    def _undo_roles(self, info: DatasetInfo, before: dict[str, str]) -> None:
+        self._info = info
+        self._set_roles(dict(before), None)
+
+    def _end_of_roles(self) -> None:
+        self._progress.finish()
+        self._header.set_choosable(True)
+        self._apply_button.setEnabled(True)
+
+    def _show_roles_bar(self, shown: bool) -> None:
+        self._roles_bar.setVisible(shown)
+
+    # ---------------------------------------------------------------------------------------- writing
+
+    def _write(self) -> None:
+        if self._search.text():
+            self._found.setText(tr("{rows} found", rows=rows_words(self._model.rowCount())))
+        else:
+            self._found.setText(rows_words(self._model.rowCount()))
+        self._write_detail()
+
+    def _write_detail(self) -> None:
+        """The whole of the chosen row, column by column, as plain text under each column's name."""
+        current = self._table.currentIndex()
+        row = self._model.row_at(current.row()) if current.isValid() else None
+        self._detail.clear()
+        if row is None or self._info is None:
+            return
+        name, body = QTextCharFormat(), QTextCharFormat()
+        name.setFont(theme.font("quiet"))
+        name.setFontWeight(QFont.Weight.DemiBold)
+        name.setForeground(theme.color("quiet"))
+        body.setFont(theme.font("body"))
+        body.setForeground(theme.color("text"))
+        cursor = QTextCursor(self._detail.document())
+        for column, text in zip(self._info.columns, row, strict=False):
+            if not cursor.atStart():
+                cursor.insertText("\n\n", body)
+            cursor.insertText(column + "\n", name)
+            cursor.insertText(readable(text, self._info.roles.get(column, "")), body)
+        self._detail.moveCursor(QTextCursor.MoveOperation.Start)
+
+
+def readable(text: str, role: str) -> str:
+    """A cell as a person reads it: chat messages as "who: what", everything else unchanged."""
+    if role != "messages":
+        return text
+    try:
+        messages = json.loads(text)
+        return "\n".join(f"{_speaker(message)}: {_said(message)}" for message in messages)
+    except (ValueError, TypeError, AttributeError):
+        return text  # not the JSON of a chat: shown as it is
+
+
+def _speaker(message: dict[str, str]) -> str:
+    return str(message.get("role") or message.get("from") or "?")
+
+
+def _said(message: dict[str, str]) -> str:
+    return str(message.get("content") or message.get("value") or "")

@@ -1,0 +1,168 @@
+"""A table header in two storeys: the column's name, and under it a drop-down for what the column is.
+
+Owns the drop-downs and where they lie. Knows roles by name only; what they mean is the engine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from PySide6.QtCore import QRect, QSize, Qt, Signal
+from PySide6.QtGui import QPainter, QResizeEvent
+from PySide6.QtWidgets import QComboBox, QHeaderView, QWidget
+
+from gui.theme import theme
+from gui.words import language, tr
+
+IGNORE = "ignore"
+ROLE_WORDS = {
+    "prompt": "Prompt",
+    "completion": "Completion",
+    "instruction": "Instruction",
+    "input": "Input",
+    "output": "Output",
+    "system": "System",
+    "messages": "Messages",
+    "text": "Text",
+    IGNORE: "Not used",
+}
+NAME_HEIGHT = 26
+BOX_HEIGHT = 26
+NARROWEST_COLUMN = 128
+
+
+class RoleHeader(QHeaderView):
+    """`roles_changed` is sent when the user, not `set_roles`, has chosen another role."""
+
+    roles_changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(Qt.Orientation.Horizontal, parent)
+        self._columns: tuple[str, ...] = ()
+        self._boxes: list[QComboBox] = []
+        self._is_touched = False  # once the user has made a column wider, widths are theirs
+        self._is_spreading = False
+        self.setSectionsClickable(False)
+        self.setMinimumSectionSize(NARROWEST_COLUMN)
+        self.setStretchLastSection(True)
+        self.sectionResized.connect(self._on_section_resized)
+        self.geometriesChanged.connect(self._place_boxes)
+        language.changed.connect(self._write)
+
+    def set_columns(self, columns: Sequence[str], roles: Mapping[str, str]) -> None:
+        """Show a drop-down a column; a column without a role is not used."""
+        for box in self._boxes:
+            box.hide()
+            box.deleteLater()
+        self._columns = tuple(columns)
+        self._boxes = [self._make_box() for _ in self._columns]
+        self._write()
+        self.set_roles(roles)
+        self._is_touched = False
+        self._spread()
+        self._place_boxes()
+
+    def set_roles(self, roles: Mapping[str, str]) -> None:
+        """Choose these, without sending `roles_changed`. A role that is not known here is added as it is."""
+        for column, box in zip(self._columns, self._boxes, strict=True):
+            role = roles.get(column, IGNORE)
+            if box.findData(role) < 0:
+                box.addItem(role, role)
+            box.blockSignals(True)
+            box.setCurrentIndex(box.findData(role))
+            box.blockSignals(False)
+
+    def roles(self) -> dict[str, str]:
+        """The role of each column, IGNORE included."""
+        return {
+            column: str(box.currentData()) for column, box in zip(self._columns, self._boxes, strict=True)
+        }
+
+    def set_choosable(self, choosable: bool) -> None:
+        for box in self._boxes:
+            box.setEnabled(choosable)
+
+    def box(self, column: str) -> QComboBox:
+        """The drop-down of a column."""
+        return self._boxes[self._columns.index(column)]
+
+    def sizeHint(self) -> QSize:
+        return QSize(super().sizeHint().width(), NAME_HEIGHT + BOX_HEIGHT + 6)
+
+    def paintSection(self, painter: QPainter, rect: QRect, logical_index: int) -> None:
+        painter.save()
+        painter.fillRect(rect, theme.color("surface"))
+        painter.setPen(theme.color("line"))
+        painter.drawLine(rect.bottomLeft(), rect.bottomRight())
+        painter.drawLine(rect.topRight(), rect.bottomRight())
+        painter.setPen(theme.color("text"))
+        painter.setFont(theme.font("body"))
+        name = self._columns[logical_index] if logical_index < len(self._columns) else ""
+        place = QRect(rect.left() + 8, rect.top() + 2, rect.width() - 16, NAME_HEIGHT)
+        shown = painter.fontMetrics().elidedText(name, Qt.TextElideMode.ElideMiddle, place.width())
+        painter.drawText(place, int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft), shown)
+        painter.restore()
+
+    def updateGeometries(self) -> None:
+        super().updateGeometries()
+        self._place_boxes()
+
+    def setOffset(self, offset: int) -> None:
+        super().setOffset(offset)
+        self._place_boxes()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._spread()
+
+    def _spread(self) -> None:
+        """Share the width among the columns, most of it to those that are used; wide tables scroll."""
+        room = self.width()
+        count = min(self.count(), len(self._boxes))
+        if self._is_touched or room <= 0 or not count:
+            return
+        shares = [1 if box.currentData() == IGNORE else 3 for box in self._boxes[:count]]
+        self._is_spreading = True
+        for index, share in enumerate(shares):
+            self.resizeSection(index, max(NARROWEST_COLUMN, room * share // sum(shares)))
+        self._is_spreading = False
+
+    def _on_section_resized(self, index: int, _old: int, _new: int) -> None:
+        if not self._is_spreading and index != self.count() - 1:
+            self._is_touched = True
+        self._place_boxes()
+
+    def _make_box(self) -> QComboBox:
+        box = QComboBox(self.viewport())
+        box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        box.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        for role in ROLE_WORDS:
+            box.addItem("", role)
+        box.currentIndexChanged.connect(lambda _index: self._on_chosen(box))
+        box.show()
+        return box
+
+    def _on_chosen(self, chosen: QComboBox) -> None:
+        """Two columns never have one role: the one that had it before is not used any more."""
+        role = chosen.currentData()
+        for box in self._boxes:
+            if box is not chosen and role != IGNORE and box.currentData() == role:
+                box.blockSignals(True)
+                box.setCurrentIndex(box.findData(IGNORE))
+                box.blockSignals(False)
+        self.roles_changed.emit()
+
+    def _place_boxes(self) -> None:
+        for index, box in enumerate(self._boxes):
+            left = self.sectionViewportPosition(index) if index < self.count() else -1
+            width = self.sectionSize(index) if index < self.count() else 0
+            box.setVisible(width > 0)
+            box.setGeometry(left + 4, NAME_HEIGHT + 2, max(0, width - 10), BOX_HEIGHT)
+
+    def _write(self) -> None:
+        for column, box in zip(self._columns, self._boxes, strict=True):
+            for index in range(box.count()):
+                role = str(box.itemData(index))
+                box.setItemText(index, tr(ROLE_WORDS[role]) if role in ROLE_WORDS else role)
+            box.setAccessibleName(tr("What the column {column} is", column=column))
+            box.setToolTip(tr("What this column is"))
