@@ -21,10 +21,15 @@ def main(library: Path, work: Path, out: Path) -> None:
     model = PeftModel.from_pretrained(model, str(out / "adapter")).eval()
     total, count = 0.0, 0
     for row in json.loads((work / "held_out.json").read_text(encoding="utf-8")):
-        turns = [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}]
+        turns = [
+            {"role": "user", "content": row["prompt"]},
+            {"role": "assistant", "content": row["completion"]},
+        ]
         prompt = tokenizer.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True)
         num_prompt = len(tokenizer(prompt, add_special_tokens=False).input_ids)
-        ids = tokenizer(prompt + row["completion"] + "<|im_end|>", add_special_tokens=False, return_tensors="pt").input_ids
+        ids = tokenizer(
+            prompt + row["completion"] + "<|im_end|>", add_special_tokens=False, return_tensors="pt"
+        ).input_ids
         labels = ids.clone()
         labels[:, :num_prompt] = -100
         num_trained = int((labels != -100).sum())

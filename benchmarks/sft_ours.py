@@ -33,7 +33,9 @@ def main(library: Path, work: Path, out: Path, num_steps: int) -> None:
     run_id = create_run(home, recipe)
     if work_on([str(home.run(run_id))]) != 0:
         raise SystemExit("the run failed")
-    steps = [entry.event for entry in read_journal(home.run(run_id))[0] if isinstance(entry.event, StepFinished)]
+    steps = [
+        entry.event for entry in read_journal(home.run(run_id))[0] if isinstance(entry.event, StepFinished)
+    ]
     timed = steps[1:]  # both sides leave out the first step, which warms up
     seconds = timed[-1].elapsed_s - steps[0].elapsed_s
     shutil.copytree(home.run(run_id) / "final", out / "adapter")

@@ -1,10 +1,10 @@
 """Checkpoints that are whole or not there: staged, synced, listed by sha256, renamed; checked before use.
 
-    checkpoints/step-000040/
-      weights/                  what `transformers` or `peft` load
-      training_state.safetensors  masters, moments, random number states
-      state.json                step, time trained, best loss
-      manifest.json             sha256 and size of every other file
+checkpoints/step-000040/
+  weights/                  what `transformers` or `peft` load
+  training_state.safetensors  masters, moments, random number states
+  state.json                step, time trained, best loss
+  manifest.json             sha256 and size of every other file
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ def verify_folder(folder: Path) -> str | None:
     try:
         manifest = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
         for name, expected in manifest.items():
-            if (folder / name).stat().st_size != expected["size"] or sha256(folder / name) != expected["sha256"]:
+            if (folder / name).stat().st_size != expected["size"] or sha256(folder / name) != expected[
+                "sha256"
+            ]:
                 return f"{name} is not what was written"
     except (OSError, ValueError) as wrong:
         return f"{wrong}"

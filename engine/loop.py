@@ -236,7 +236,9 @@ class Training:
             text = generate_greedy(
                 self.model, self.tokenizer, [pinned.prompt], max_new_tokens=self.recipe.sample_max_new_tokens
             )[0]
-            self.outside.tell(m.SampleGenerated(self.state.step, index, pinned.prompt, text, pinned.reference))
+            self.outside.tell(
+                m.SampleGenerated(self.state.step, index, pinned.prompt, text, pinned.reference)
+            )
             self.outside.measure(self.state.step)
 
     def _save(self) -> None:
@@ -247,7 +249,9 @@ class Training:
         self._phase("saving")
         num_bytes = save_checkpoint(self.folder, self.state, self.optimizer.state(), self._save_weights)
         path = checkpoint_path(self.folder, step).relative_to(self.folder).as_posix()
-        self.outside.tell(m.CheckpointSaved(step, path, num_bytes, self.state.best_step == step), durable=True)
+        self.outside.tell(
+            m.CheckpointSaved(step, path, num_bytes, self.state.best_step == step), durable=True
+        )
         for removed in prune_checkpoints(
             self.folder, keep=self.recipe.keep_checkpoints, best_step=self.state.best_step
         ):
@@ -261,7 +265,8 @@ class Training:
         self._save_weights(staging)
         commit_folder(staging, self.folder / RESULT_NAME)
         self.outside.tell(
-            m.RunFinished(self.state.step, RESULT_NAME, self.state.best_val_loss, self.state.elapsed_s), durable=True
+            m.RunFinished(self.state.step, RESULT_NAME, self.state.best_val_loss, self.state.elapsed_s),
+            durable=True,
         )
 
     def _save_weights(self, folder: Path) -> None:
@@ -277,5 +282,3 @@ class Training:
 
     def _phase(self, phase: str, done: int = 0, total: int = 0) -> None:
         self.outside.tell(m.PhaseChanged(phase, done, total))
-
-

@@ -50,10 +50,14 @@ def find_source(home: Home, source: str) -> Source:
     run_id, _, step = source.partition("@")
     if run_id and (home.run(run_id) / "recipe.toml").exists():
         return _find_run(home, run_id, step)
-    folder = home.models / source if source and (home.models / source / "config.json").exists() else Path(source)
+    folder = (
+        home.models / source if source and (home.models / source / "config.json").exists() else Path(source)
+    )
     if not source or not (folder / "config.json").exists():
         raise UserError(
-            "model-not-found", "There is no model {model!r}. `python main.py models` lists what there is.", model=source
+            "model-not-found",
+            "There is no model {model!r}. `python main.py models` lists what there is.",
+            model=source,
         )
     title = _title(folder)
     return Source(folder, None, title, title)
@@ -61,7 +65,7 @@ def find_source(home: Home, source: str) -> Source:
 
 def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of a folder, from its own files only; no code of the model's author is run."""
-    from transformers import AutoTokenizer  # noqa: PLC0415 - seconds of import, only where a model is opened
+    from transformers import AutoTokenizer  # seconds of import, only where a model is opened
 
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
@@ -72,7 +76,7 @@ def load_causal_lm(folder: Path, *, dtype: torch.dtype, device: str, attention: 
     Raises:
         UserError: "model-unreadable" with the library's reason.
     """
-    from transformers import AutoModelForCausalLM  # noqa: PLC0415
+    from transformers import AutoModelForCausalLM
 
     try:
         model = AutoModelForCausalLM.from_pretrained(
@@ -98,13 +102,17 @@ def load_for_inference(home: Home, source: str, device: str = "auto", dtype: str
     device = choose_device(device)
     model = load_causal_lm(found.base, dtype=getattr(torch, choose_dtype(dtype, device)), device=device)
     if found.adapter is not None:
-        from peft import PeftModel  # noqa: PLC0415
+        from peft import PeftModel
 
-        model = PeftModel.from_pretrained(model, str(found.adapter), autocast_adapter_dtype=False).get_base_model()
+        model = PeftModel.from_pretrained(
+            model, str(found.adapter), autocast_adapter_dtype=False
+        ).get_base_model()
     model.eval().requires_grad_(False)
     tokenizer = load_tokenizer(found.adapter or found.base)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    return LoadedModel(model, tokenizer, found.title, found.base_title, num_parameters, time.monotonic() - started)
+    return LoadedModel(
+        model, tokenizer, found.title, found.base_title, num_parameters, time.monotonic() - started
+    )
 
 
 def _find_run(home: Home, run_id: str, step: str) -> Source:
@@ -127,7 +135,10 @@ def _run_weights(folder: Path, step: str) -> Path:
     if step:
         if not step.isdecimal() or not checkpoint_path(folder, int(step)).exists():
             raise UserError(
-                "checkpoint-not-found", "Run {run} has no checkpoint at step {step}.", run=folder.name, step=step
+                "checkpoint-not-found",
+                "Run {run} has no checkpoint at step {step}.",
+                run=folder.name,
+                step=step,
             )
         return checkpoint_path(folder, int(step)) / "weights"
     if (folder / RESULT_NAME / "manifest.json").exists():
@@ -135,7 +146,9 @@ def _run_weights(folder: Path, step: str) -> Path:
     newest, _ = latest_sound_checkpoint(folder)
     if newest is None:
         raise UserError(
-            "run-has-no-weights", "Run {run} has saved no weights yet; wait for its first checkpoint.", run=folder.name
+            "run-has-no-weights",
+            "Run {run} has saved no weights yet; wait for its first checkpoint.",
+            run=folder.name,
         )
     return checkpoint_path(folder, newest) / "weights"
 

@@ -58,7 +58,9 @@ def create_run(home: Home, recipe: Recipe) -> str:
     frozen.save(folder / RECIPE_NAME)
     journal = JournalWriter(folder, folder.name)
     journal.append(
-        RunCreated(frozen.name, frozen.to_dict(), model_title, data.get("title") or data["name"], data["hash"]),
+        RunCreated(
+            frozen.name, frozen.to_dict(), model_title, data.get("title") or data["name"], data["hash"]
+        ),
         durable=True,
     )
     journal.close()
@@ -105,7 +107,9 @@ def take_commands(folder: Path) -> list[RunCommand]:
 def is_alive(folder: Path) -> bool:
     """Whether the worker that was last started for this run folder is still running."""
     worker = _read_card(folder / WORKER_NAME)
-    return worker is not None and worker["started"] is not None and _started(worker["pid"]) == worker["started"]
+    return (
+        worker is not None and worker["started"] is not None and _started(worker["pid"]) == worker["started"]
+    )
 
 
 def was_started(folder: Path) -> bool:
@@ -131,9 +135,13 @@ def run_folder(home: Home, run_id: str) -> Path:
         return exact
     found = [path for path in home.runs.glob("*") if run_id and path.name.startswith(run_id)]
     if len(found) > 1:
-        raise UserError("run-ambiguous", "{run!r} fits {count} runs; give more of the id.", run=run_id, count=len(found))
+        raise UserError(
+            "run-ambiguous", "{run!r} fits {count} runs; give more of the id.", run=run_id, count=len(found)
+        )
     if not found:
-        raise UserError("run-not-found", "There is no run {run!r}. `python main.py runs` lists them.", run=run_id)
+        raise UserError(
+            "run-not-found", "There is no run {run!r}. `python main.py runs` lists them.", run=run_id
+        )
     return found[0]
 
 
@@ -210,7 +218,9 @@ def _model_title(home: Home, model: str) -> str:
     if model and read_journal(home.run(model.split("@")[0]))[0]:
         return model
     raise UserError(
-        "model-not-found", "There is no model {model!r}. `python main.py models` lists what there is.", model=model
+        "model-not-found",
+        "There is no model {model!r}. `python main.py models` lists what there is.",
+        model=model,
     )
 
 

@@ -113,14 +113,23 @@ class Recipe:
         above=0, maximum=1,
     )  # fmt: skip
     schedule: str = _setting(
-        "cosine", "Schedule", "How the learning rate falls after the warm-up.", group="optimiser", choices=SCHEDULES
+        "cosine",
+        "Schedule",
+        "How the learning rate falls after the warm-up.",
+        group="optimiser",
+        choices=SCHEDULES,
     )
     warmup_steps: int | None = _setting(
         None, "Warm-up", "Steps in which the learning rate climbs to its peak.", group="optimiser", unit="steps",
         minimum=0,
     )  # fmt: skip
     weight_decay: float = _setting(
-        0.0, "Weight decay", "Pulls weights towards zero (L2, decoupled).", group="optimiser", minimum=0, maximum=10
+        0.0,
+        "Weight decay",
+        "Pulls weights towards zero (L2, decoupled).",
+        group="optimiser",
+        minimum=0,
+        maximum=10,
     )
     max_grad_norm: float = _setting(
         1.0, "Gradient clipping", "Longest gradient that is let through; 0 turns clipping off.", group="optimiser",
@@ -143,7 +152,10 @@ class Recipe:
         choices=("completions", "all"),
     )  # fmt: skip
     group_by_length: bool = _setting(
-        True, "Group by length", "Puts rows of like length together, so that less padding is computed.", group="batches"
+        True,
+        "Group by length",
+        "Puts rows of like length together, so that less padding is computed.",
+        group="batches",
     )
     validation_fraction: float = _setting(
         0.1, "Validation share", "Rows held out to see whether the model learns or memorises.", group="batches",
@@ -275,7 +287,9 @@ class Recipe:
             num_steps=num_steps,
             num_epochs=self.num_epochs if self.num_steps is None else num_steps / steps_per_epoch,
             learning_rate=self.learning_rate or DEFAULT_LEARNING_RATES[self.method],
-            warmup_steps=min(num_steps, math.ceil(num_steps * 0.05)) if self.warmup_steps is None else self.warmup_steps,
+            warmup_steps=min(num_steps, math.ceil(num_steps * 0.05))
+            if self.warmup_steps is None
+            else self.warmup_steps,
             eval_every_steps=self.eval_every_steps or every,
             save_every_steps=self.save_every_steps or every * 2,
             num_threads=self.num_threads or max(1, num_cores - 1),

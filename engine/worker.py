@@ -23,6 +23,7 @@ from typing import Any
 import filelock
 import psutil
 
+from engine import VERSION
 from engine import messages as m
 from engine.errors import TunebenchError, UserError
 from engine.home import Home
@@ -39,7 +40,7 @@ NUM_PINNED_PROMPTS = 3
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Train the run in the folder given; 0 when it finished or was stopped, 1 when it failed, 3 if it is taken."""
+    """Train the run in the folder given; 0: finished or stopped, 1: failed, 3: taken."""
     folder = Path(arguments[0]).absolute()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
@@ -57,6 +58,7 @@ class Worker:
         self._folder = folder
         self._home = Home(folder.parent.parent)
         self._recipe = Recipe.load(folder / RECIPE_NAME)
+        self._earlier = [entry.event for entry in read_journal(folder)[0]]
         self._journal = JournalWriter(folder, folder.name)
         self._last_measured = 0.0
         self._last_step = 0
@@ -68,7 +70,7 @@ class Worker:
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
         try:
             self._train()
-        except Exception as error:  # noqa: BLE001 - every end becomes an event
+        except Exception as error:  # every end becomes an event
             log.exception("the run failed")
             self.tell(self._failure(error), durable=True)
             return 1
@@ -89,7 +91,7 @@ class Worker:
         now = time.monotonic()
         if now - self._last_measured < MEASURE_S:
             return
-        from engine.device import gpu_reading  # noqa: PLC0415
+        from engine.device import gpu_reading
 
         self._last_measured = now
         gpu = gpu_reading()
@@ -108,41 +110,54 @@ class Worker:
 
     def _train(self) -> None:
         created = self._created()
-        from engine.checkpoint import latest_sound_checkpoint  # noqa: PLC0415 - torch comes with it
+        device, dtype = self._choose_machine()
+        from engine.checkpoint import latest_sound_checkpoint  # torch comes with it
 
         resume_from, complaints = latest_sound_checkpoint(self._folder)
         for complaint in complaints:
             log.warning(complaint)
-        self.tell(m.RunStarted(os.getpid(), resume_from or 0, self._environment(created.data_hash)))
-        training = self._prepare(created.data_hash)
+        self.tell(
+            m.RunStarted(os.getpid(), resume_from or 0, self._environment(device, dtype, created.data_hash))
+        )
+        training = self._prepare(device, dtype, created.data_hash)
         training.run(resume_from)
 
     def _created(self) -> m.RunCreated:
-        entries, _ = read_journal(self._folder)
-        for entry in entries:
-            if isinstance(entry.event, m.RunCreated):
-                return entry.event
-        raise UserError("run-without-beginning", "The journal of run {run} has no beginning.", run=self._folder.name)
+        for event in self._earlier:
+            if isinstance(event, m.RunCreated):
+                return event
+        raise UserError(
+            "run-without-beginning", "The journal of run {run} has no beginning.", run=self._folder.name
+        )
 
-    def _prepare(self, data_hash: str) -> Any:
+    def _choose_machine(self) -> tuple[str, str]:
+        """Device and number format: those of the first session, so that a resumed run equals the unbroken one."""
+        from engine.device import choose_device, choose_dtype
+
+        for event in self._earlier:
+            if isinstance(event, m.RunStarted):
+                return choose_device(event.environment["device"]), event.environment["dtype"]
+        device = choose_device(self._recipe.device)
+        return device, choose_dtype(self._recipe.dtype, device)
+
+    def _prepare(self, device: str, dtype: str, data_hash: str) -> Any:
         """Load the model, prepare the method, turn the rows into tokens."""
-        import torch  # noqa: PLC0415 - after the thread limits are set
+        import torch  # after the thread limits are set
 
-        from engine.attention import implementation_for  # noqa: PLC0415
-        from engine.device import choose_device, choose_dtype  # noqa: PLC0415
-        from engine.loop import Training  # noqa: PLC0415
-        from engine.methods import method_named  # noqa: PLC0415
-        from engine.models import find_source, load_causal_lm, load_tokenizer  # noqa: PLC0415
+        from engine.attention import implementation_for
+        from engine.loop import Training
+        from engine.methods import method_named
+        from engine.models import find_source, load_causal_lm, load_tokenizer
 
         recipe = self._recipe
-        device = choose_device(recipe.device)
-        dtype = getattr(torch, choose_dtype(recipe.dtype, device))
         torch.manual_seed(recipe.seed)
 
         self.tell(m.PhaseChanged("loading-model"))
         base = find_source(self._home, recipe.model).base
         tokenizer = load_tokenizer(base)
-        model = load_causal_lm(base, dtype=dtype, device=device, attention=implementation_for(device))
+        model = load_causal_lm(
+            base, dtype=getattr(torch, dtype), device=device, attention=implementation_for(device)
+        )
         method = method_named(recipe.method)
         model = method.prepare(model, recipe)
 
@@ -166,7 +181,7 @@ class Worker:
         )  # fmt: skip
 
     def _encode(self, tokenizer: Any, data_hash: str) -> Any:
-        from engine.prepare import prepare_rows  # noqa: PLC0415
+        from engine.prepare import prepare_rows
 
         last = 0.0
 
@@ -192,21 +207,18 @@ class Worker:
                 log.warning("no heartbeat: %s", error)
             time.sleep(HEARTBEAT_S)
 
-    def _environment(self, data_hash: str) -> dict[str, Any]:
-        import torch  # noqa: PLC0415
+    def _environment(self, device: str, dtype: str, data_hash: str) -> dict[str, Any]:
+        import torch
 
-        from engine.device import choose_device, choose_dtype  # noqa: PLC0415
-
-        device = choose_device(self._recipe.device)
-        packages = ("tunebench", "torch", "transformers", "peft", "safetensors", "tokenizers")
+        packages = ("torch", "transformers", "peft", "safetensors", "tokenizers")
         return {
             "python": platform.python_version(),
             "system": platform.platform(),
             "processor": _processor_name(),
-            "packages": {name: version(name) for name in packages},
+            "packages": {"tunebench": VERSION} | {name: version(name) for name in packages},
             "device": device,
             "device_name": torch.cuda.get_device_name() if device == "cuda" else _processor_name(),
-            "dtype": choose_dtype(self._recipe.dtype, device),
+            "dtype": dtype,
             "num_threads": torch.get_num_threads(),
             "seed": self._recipe.seed,
             "data_hash": data_hash,
@@ -217,7 +229,9 @@ class Worker:
         detail = "".join(traceback.format_exception(error))
         fields: dict[str, Any]
         if isinstance(error, TunebenchError):
-            return m.RunFailed(self._last_step, error.code, error.message, error.template, error.fields, detail)
+            return m.RunFailed(
+                self._last_step, error.code, error.message, error.template, error.fields, detail
+            )
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _is_cpu_oom(error):
             code = "out-of-memory"
             text = (
@@ -240,7 +254,7 @@ def _limit_threads(count: int) -> None:
     """Before torch is imported, so that no library starts a thread a core by itself."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
         os.environ[name] = str(count)
-    import torch  # noqa: PLC0415
+    import torch
 
     torch.set_num_threads(count)
 

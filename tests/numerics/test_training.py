@@ -107,8 +107,15 @@ def test_accumulation_weighs_every_token_the_same(tiny_model: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_resumed_run_equals_the_unbroken_one(tiny_model: Path, tmp_path: Path, method: str, dtype: str) -> None:
-    options = {"method": method, "dtype": dtype, "save_every_steps": 2, "dropout": 0.1 if method == "lora" else 0.0}
+def test_a_resumed_run_equals_the_unbroken_one(
+    tiny_model: Path, tmp_path: Path, method: str, dtype: str
+) -> None:
+    options = {
+        "method": method,
+        "dtype": dtype,
+        "save_every_steps": 2,
+        "dropout": 0.1 if method == "lora" else 0.0,
+    }
     unbroken = Recorder()
     training(tiny_model, tmp_path / "whole", unbroken, **options).run(None)
     first = Recorder()
@@ -123,14 +130,18 @@ def test_a_resumed_run_equals_the_unbroken_one(tiny_model: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_the_loss_falls_and_the_result_opens_in_plain_libraries(tiny_model: Path, tmp_path: Path, method: str) -> None:
+def test_the_loss_falls_and_the_result_opens_in_plain_libraries(
+    tiny_model: Path, tmp_path: Path, method: str
+) -> None:
     outside = Recorder()
-    done = training(tiny_model, tmp_path, outside, method=method, num_steps=30, dtype="float32", learning_rate=1e-2)
+    done = training(
+        tiny_model, tmp_path, outside, method=method, num_steps=30, dtype="float32", learning_rate=1e-2
+    )
     done.run(None)
     evals = [event.val_loss for event in outside.events if isinstance(event, m.EvalFinished)]
     assert evals[-1] < evals[0]
-    from peft import PeftModel  # noqa: PLC0415
-    from transformers import AutoModelForCausalLM  # noqa: PLC0415
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
 
     source = tiny_model if method == "lora" else tmp_path / "final"
     plain = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
@@ -179,7 +190,9 @@ def test_sampling_and_looking_do_not_change_the_training(tiny_model: Path, tmp_p
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
     for step in (1, 2):
         state = TrainingState(step, 1.0, None, None)
-        save_checkpoint(tmp_path, state, {"x": torch.ones(3) * step}, lambda folder: (folder / "w").write_text("w"))
+        save_checkpoint(
+            tmp_path, state, {"x": torch.ones(3) * step}, lambda folder: (folder / "w").write_text("w")
+        )
     assert latest_sound_checkpoint(tmp_path) == (2, [])
     damaged = checkpoint_path(tmp_path, 2) / "training_state.safetensors"
     content = bytearray(damaged.read_bytes())
@@ -218,7 +231,9 @@ def test_grouped_batches_waste_little() -> None:
     lengths = [len(row.input_ids) for row in rows(400)]
 
     def padded(grouped: bool) -> int:
-        plan = BatchPlan(lengths, micro_batch_size=8, gradient_accumulation_steps=1, seed=1, group_by_length=grouped)
+        plan = BatchPlan(
+            lengths, micro_batch_size=8, gradient_accumulation_steps=1, seed=1, group_by_length=grouped
+        )
         steps = [plan.step(step)[0] for step in range(1, plan.steps_per_epoch + 1)]
         return sum(max(lengths[i] for i in batch) * len(batch) for batch in steps)
 
@@ -231,7 +246,8 @@ def test_the_optimizer_is_adamw() -> None:
     theirs.load_state_dict(ours.state_dict())
     optimizer = MasterAdamW(ours.parameters(), weight_decay=0.1)
     reference = torch.optim.AdamW(
-        [{"params": [theirs.weight], "weight_decay": 0.1}, {"params": [theirs.bias], "weight_decay": 0.0}], lr=0.01
+        [{"params": [theirs.weight], "weight_decay": 0.1}, {"params": [theirs.bias], "weight_decay": 0.0}],
+        lr=0.01,
     )
     for _ in range(5):
         x = torch.randn(7, 4)
@@ -239,7 +255,9 @@ def test_the_optimizer_is_adamw() -> None:
         optimizer.collect()
         norm = optimizer.grad_norm()
         theirs(x).pow(2).sum().backward()
-        assert norm == pytest.approx(float(torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)), rel=1e-5)
+        assert norm == pytest.approx(
+            float(torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)), rel=1e-5
+        )
         optimizer.step(0.01, grad_norm=norm, max_grad_norm=1.0)
         reference.step()
         reference.zero_grad()
@@ -250,7 +268,8 @@ def test_the_optimizer_is_adamw() -> None:
 def test_schedules() -> None:
     def curve(schedule: str) -> list[float]:
         return [
-            learning_rate_at(step, peak=1.0, schedule=schedule, warmup_steps=2, num_steps=10) for step in range(1, 11)
+            learning_rate_at(step, peak=1.0, schedule=schedule, warmup_steps=2, num_steps=10)
+            for step in range(1, 11)
         ]
 
     assert curve("constant") == pytest.approx([1 / 3, 2 / 3] + [1.0] * 8)

@@ -108,7 +108,7 @@ def test_load_generate_cancel_and_fail(player):
 def test_a_model_that_changed_on_disk_is_read_anew(player, tiny_home):
     from tests.tiny_model import make_tiny_model
 
-    settings = SamplingSettings(temperature=0.0, max_new_tokens=12)
+    settings = SamplingSettings(temperature=1.0, max_new_tokens=12)
     _, before = player.ask(Generate("tiny", HELLO, settings))
     make_tiny_model(tiny_home.models / "other", seed=3)
     (tiny_home.models / "tiny").rename(tiny_home.models / "gone")

@@ -59,6 +59,8 @@ def wait_for(folder: Path, found: Callable[[list[Entry]], bool]) -> list[Entry]:
         entries, _ = read_journal(folder)
         if found(entries):
             return entries
+        if entries and isinstance(entries[-1].event, m.RunFailed):
+            break
         time.sleep(0.02)
     log = folder / "worker.log"
     raise AssertionError(f"waited in vain; the log says:\n{log.read_text() if log.exists() else 'nothing'}")
@@ -84,7 +86,11 @@ def wait_until_gone(folder: Path) -> None:
 def losses(folder: Path) -> dict[int, float | None]:
     """By step; a step that was trained again counts with its last value."""
     entries, _ = read_journal(folder)
-    return {entry.event.step: entry.event.train_loss for entry in entries if isinstance(entry.event, m.StepFinished)}
+    return {
+        entry.event.step: entry.event.train_loss
+        for entry in entries
+        if isinstance(entry.event, m.StepFinished)
+    }
 
 
 def worker_pid(folder: Path) -> int:
