@@ -30,6 +30,7 @@ PHASES = {
     "evaluating": "Measuring the validation loss",
     "sampling": "Answering the pinned prompts",
     "saving": "Saving a checkpoint",
+    "writing-result": "Writing the result",
 }
 ENDS = {m.RunFinished: "finished", m.RunStopped: "stopped", m.RunFailed: "failed"}
 
@@ -97,7 +98,7 @@ class Follower:
             case m.PhaseChanged(phase="training"):
                 pass  # the steps show it
             case m.PhaseChanged():
-                self._terminal.live(_phase_text(event), at_once=event.done == 0)
+                self._terminal.live(_phase_text(event), at_once=event.phase == "loading-model")
             case m.DataPrepared():
                 self._num_steps = event.num_steps
                 self._terminal.note(_prepared_text(event))
@@ -109,7 +110,7 @@ class Follower:
                     f"perplexity {loss_text(event.perplexity)}"
                 )
             case m.SampleGenerated():
-                prompt, text = shortened(event.prompt, 90), shortened(event.text, 300)
+                prompt, text = shortened(event.prompt, 90), shortened(event.text, 300) or "(nothing)"
                 self._terminal.note(f"step {event.step}: {prompt}\n    {text}")
             case m.RunPaused():
                 run_id = self._folder.name
