@@ -1,6 +1,6 @@
 """Runs as views need them: the table of all runs, and a live run's curves as growing arrays.
 
-Owns columns, words for a status, sorting, searching and the smoothing of a loss. Draws nothing, reads no file.
+Owns columns, words for a status, sorting, searching and the smoothing of a loss. Draws and reads nothing.
 """
 
 from __future__ import annotations
@@ -107,6 +107,20 @@ class Column:
     is_number: bool = False
 
 
+def _loss(value: float | None) -> str:
+    return "–" if value is None else amount_loss(value)
+
+
+def _low(value: float | None) -> float:
+    return float("inf") if value is None else value
+
+
+def _steps(run: RunRecord) -> str:
+    if run.status == "finished" or not run.num_steps:
+        return amount_count(run.steps)
+    return f"{amount_count(run.steps)} / {amount_count(run.num_steps)}"
+
+
 COLUMNS: tuple[Column, ...] = (
     Column("status", "Status", lambda run: tr(STATUS_WORDS[run.status][0]), lambda run: run.status),
     Column("name", "Name", lambda run: run.name, lambda run: run.name.casefold()),
@@ -135,22 +149,8 @@ COLUMNS: tuple[Column, ...] = (
 NAME_COLUMN = next(place for place, column in enumerate(COLUMNS) if column.key == "name")
 
 
-def _loss(value: float | None) -> str:
-    return "–" if value is None else amount_loss(value)
-
-
-def _low(value: float | None) -> float:
-    return float("inf") if value is None else value
-
-
-def _steps(run: RunRecord) -> str:
-    if run.status == "finished" or not run.num_steps:
-        return amount_count(run.steps)
-    return f"{amount_count(run.steps)} / {amount_count(run.num_steps)}"
-
-
 class RunsModel(QAbstractTableModel):
-    """All runs as a table, newest first; searched and sorted here. An edited name goes to `on_rename(id, name)`."""
+    """All runs as a table, newest first; searched and sorted here. A new name goes to `on_rename`."""
 
     def __init__(self, on_rename: Callable[[str, str], Any], parent: QObject | None = None) -> None:
         super().__init__(parent)

@@ -253,14 +253,14 @@ class Plot(QFrame):
         have = [item.shown for item in self._entries()]
         if wanted == have:
             return
-        while (entry := self._legend.takeAt(0)) is not None:
-            entry.widget().deleteLater()
+        for entry in self._entries():
+            self._legend.removeWidget(entry)
+            entry.deleteLater()
         for label, kind, series in wanted:
             self._legend.addWidget(_LegendEntry(label, kind, series))
 
     def _entries(self) -> list[_LegendEntry]:
-        found = [self._legend.itemAt(place).widget() for place in range(self._legend.count())]
-        return [entry for entry in found if isinstance(entry, _LegendEntry)]
+        return [entry for entry in self.findChildren(_LegendEntry) if self._legend.indexOf(entry) >= 0]
 
     def _fit(self, *, ease: bool) -> None:
         """The range that shows everything; with `ease` it moves only when it must, so that axes stay calm."""

@@ -1,11 +1,12 @@
-"""The form of a recipe: five choices, and behind Advanced every other field, made from the recipe's own description.
+"""The form of a recipe: five choices, and behind Advanced every other field, made from the recipe's words.
 
-Owns which field stands where, what differs from the default, what is wrong and where, and the memory of the last
-choices. What the fields are called, mean and allow stands in engine/recipe.py alone.
+Owns which field stands where, what differs from the default, what is wrong and where, and the memory of the
+last choices. What the fields are called, mean and allow stands in engine/recipe.py alone.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import types
@@ -72,7 +73,7 @@ SETTINGS_KEY = "train/last_choices"
 
 
 class RecipeForm(QWidget):
-    """A recipe to be filled in. `changed` after every edit; `recipe()` is the recipe, or None with `problems`."""
+    """A recipe to be filled in. `changed` after every edit; `recipe()` is None where there are `problems`."""
 
     changed = Signal()
 
@@ -114,12 +115,8 @@ class RecipeForm(QWidget):
         return [key for key in ADVANCED if self._differs(key)]
 
     def set_values(self, values: dict[str, Any], effort: str = "") -> None:
-        """Fill in a recipe's values, the rest being default; without `effort` it is found by what fits best."""
-        fitting = [
-            name
-            for name, preset in EFFORTS.items()
-            if all(values.get(k, _DEFAULTS[k]) == v for k, v in preset.items())
-        ]
+        """Fill in a recipe's values, the rest being default; without `effort` the one that fits is taken."""
+        fitting = [name for name, preset in EFFORTS.items() if _fits(values, preset)]
         self._fill(values, effort or (fitting[0] if fitting else "balanced"))
         self._after_change()
 
@@ -127,6 +124,9 @@ class RecipeForm(QWidget):
         """Set one field, as if it were typed."""
         self._fields[key].set_value(value)
         self._after_change()
+
+    def _reset(self, key: str) -> None:
+        self.set_value(key, self._default(key))
 
     def set_libraries(self, data: Sequence[Choice], models: Sequence[Choice]) -> None:
         """What there is to choose from; what is chosen stays."""
@@ -214,13 +214,14 @@ class RecipeForm(QWidget):
             for key in keys:
                 rules = FIELDS[key].metadata
                 row = form.add(rules["label"], self._own(key, _control(key)), rules["help"], rules["unit"])
-                row.on_reset(lambda key=key: self.set_value(key, self._default(key)))
+                row.on_reset(functools.partial(self._reset, key))
                 self._rows[key] = row
             self._headings[group] = part
             column.addWidget(part)
 
     def _toggle_line(self) -> QHBoxLayout:
-        self._toggle = QPushButton(checkable=True)
+        self._toggle = QPushButton()
+        self._toggle.setCheckable(True)
         self._toggle.setProperty("role", "link")
         self._toggle.toggled.connect(self._on_toggled)
         self._changes = label("", "quiet")
@@ -385,7 +386,12 @@ def _kind(key: str) -> type:
     hint = typing.get_type_hints(Recipe)[key]
     if isinstance(hint, types.UnionType):
         hint = next(arm for arm in typing.get_args(hint) if arm is not type(None))
-    return typing.get_origin(hint) or hint
+    kind: type = typing.get_origin(hint) or hint
+    return kind
+
+
+def _fits(values: dict[str, Any], preset: dict[str, Any]) -> bool:
+    return all(values.get(key, _DEFAULTS[key]) == value for key, value in preset.items())
 
 
 _DEFAULTS = Recipe().to_dict()

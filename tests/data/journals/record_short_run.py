@@ -1,7 +1,9 @@
-"""Writes short-run/events.jsonl: 120 steps of a LoRA run as the worker would journal them, always the same bytes.
+"""Writes short-run/events.jsonl: 120 steps of a LoRA run as the worker would journal them; always the same bytes.
 
 Run it after a change of the protocol: python tests/data/journals/record_short_run.py
 """
+
+# ruff: noqa: E501 - prompts and answers are lines of text
 
 from __future__ import annotations
 
