@@ -130,9 +130,8 @@ def _render_chat(messages: Sequence[ChatMessage], tokenizer: Any) -> Rendered:
     for place, message in enumerate(messages):
         if message.role != "assistant":
             continue
-        span = _span_by_prefix(messages, place, text, tokenizer) or _span_by_search(
-            message.content, text, cursor
-        )
+        span = _span_by_prefix(messages, place, text, tokenizer, ends)
+        span = span or _span_by_search(message.content, text, cursor)
         if span is None or span[0] < cursor:
             raise _refused(f"it does not show the assistant's turn {place + 1} as it was written")
         span = _up_to_end_of_turn(text, *span, ends)
@@ -141,8 +140,14 @@ def _render_chat(messages: Sequence[ChatMessage], tokenizer: Any) -> Rendered:
     return Rendered(text, tuple(spans))
 
 
-def _span_by_prefix(messages: Sequence[ChatMessage], place: int, text: str, tokenizer: Any) -> Span | None:
-    """The turn is what the template writes after inviting an answer; None if earlier turns change with it."""
+def _span_by_prefix(
+    messages: Sequence[ChatMessage], place: int, text: str, tokenizer: Any, ends: Sequence[str]
+) -> Span | None:
+    """The turn is what the template writes after inviting an answer; None if it writes something else before.
+
+    Where a template shows an earlier turn otherwise than a last one (without its thoughts, say), the turn goes to
+    the first token that can end one.
+    """
     if place == 0:
         return None
     try:
@@ -150,9 +155,12 @@ def _span_by_prefix(messages: Sequence[ChatMessage], place: int, text: str, toke
         after = text if place == len(messages) - 1 else _template_text(messages[: place + 1], tokenizer)
     except UserError:
         return None
-    if not after.startswith(before) or not text.startswith(after.rstrip()):
+    if not text.startswith(before):
         return None
-    return len(before), len(after.rstrip()) if after != text else len(text)
+    if after.startswith(before) and text.startswith(after.rstrip()):
+        return len(before), len(text) if after == text else len(after.rstrip())
+    found = [at for at in (text.find(token, len(before)) for token in ends) if at >= 0]
+    return (len(before), min(found)) if found else None
 
 
 def _span_by_search(content: str, text: str, cursor: int) -> Span | None:

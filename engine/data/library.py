@@ -112,7 +112,8 @@ class DataLibrary:
             name=free_name(sources[0].path.stem, {card.name for card in self.list()}), hash="",
             rows_read=len(shown), rows_kept=len(shown) - len(issues), num_issues=len(issues), task="",
             shape=shape.name, reason=shape.reason, columns=columns, roles=shape.roles,
-            num_bytes=sum(source.num_bytes for source in sources), created_utc="", sources=tuple(source.label for source in sources), reason_template=shape.template,
+            num_bytes=sum(source.num_bytes for source in sources), created_utc="",
+            sources=tuple(source.label for source in sources), reason_template=shape.template,
             reason_fields=shape.fields,
         )  # fmt: skip
         page = RowsPage(info.name, 0, columns, cells, len(cells), tuple(range(len(cells))))
@@ -187,7 +188,8 @@ class DataLibrary:
                 first = next(_read_issues(folder)).message
                 raise UserError(
                     "no-usable-rows",
-                    "None of the {count} rows of {files} can be used. The first: {reason} Nothing was changed.",
+                    "None of the {count} rows of {files} can be used. The first: {reason} Nothing was "
+                    "changed.",
                     count=new.rows_read, files=name, reason=first,
                 )  # fmt: skip
             new = dataclasses.replace(new, created_utc=old.created_utc, title=old.title, licence=old.licence)

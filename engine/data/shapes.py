@@ -145,7 +145,8 @@ def with_roles(found: Shape, columns: Sequence[str], given: Mapping[str, str]) -
     if not problems and name is None:
         has = ", ".join(f"{column} = {role}" for column, role in roles.items() if role != "ignore") or "none"
         problems.append(
-            f"Needed are prompt and completion, or instruction and output, or messages, or text; found: {has}."
+            "Needed are prompt and completion, or instruction and output, or messages, or text; "
+            f"found: {has}."
         )
     if problems:
         raise UsageError(

@@ -120,32 +120,25 @@ def _records(lines: _Lines, dialect: Dialect) -> Iterator[tuple[int, list[str] |
 
 
 def _quoted_record(lines: _Lines, line: str, delimiter: str, quote: str) -> list[str] | RowProblem:
-    """The cells of a record that has quotes, over as many lines as its cells take."""
-    cells = _cells(line, delimiter, quote)
-    if cells is not None:
-        return cells
+    """The cells of a record that has quotes, over as many lines as its cells take.
+
+    Where that fails the lines after the first are given back: they may be records of their own.
+    """
     gathered = [line]
-    num_chars = len(line)
-    while len(gathered) < MAX_RECORD_LINES and num_chars < MAX_RECORD_CHARS and (more := lines.take()):
-        gathered.append(more)
-        num_chars += len(more)
-        if quote in more and (cells := _cells("".join(gathered), delimiter, quote)) is not None:
-            if isinstance(cells, RowProblem):
-                lines.give_back(gathered[1:])
-            return cells
-    lines.give_back(gathered[1:])
-    return RowProblem("unclosed-quote", value=line)
 
+    def feed() -> Iterator[str]:
+        yield line
+        num_chars = len(line)
+        while len(gathered) < MAX_RECORD_LINES and num_chars < MAX_RECORD_CHARS and (more := lines.take()):
+            gathered.append(more)
+            num_chars += len(more)
+            yield more
 
-def _cells(record: str, delimiter: str, quote: str) -> list[str] | RowProblem | None:
-    """The cells; a problem if a quote stands where none may; None if the record goes on in the next line."""
     try:
-        rows = list(
-            csv.reader(io.StringIO(record, newline=""), delimiter=delimiter, quotechar=quote, strict=True)
-        )
-    except csv.Error as error:
-        return None if "unexpected end of data" in str(error) else RowProblem("bad-quote", value=record)
-    return rows[0] if len(rows) == 1 else RowProblem("bad-quote", value=record)
+        return next(csv.reader(feed(), delimiter=delimiter, quotechar=quote, strict=True))
+    except csv.Error:
+        lines.give_back(gathered[1:])
+        return RowProblem("bad-quote" if len(gathered) == 1 else "unclosed-quote", value=line)
 
 
 def _values(cells: list[str] | RowProblem, columns: tuple[str, ...], codec: str) -> dict[str, str]:

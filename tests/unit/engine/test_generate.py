@@ -33,7 +33,13 @@ def tokenizer(tiny_model):
 
 @pytest.fixture
 def model(tiny_model):
-    return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    """With weights so large that greedy replies are lively: the tiny model's own repeat one token."""
+    made = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    with torch.no_grad():
+        for name, weight in made.named_parameters():
+            if "proj" in name:
+                weight.mul_(8)
+    return made
 
 
 @pytest.fixture
@@ -41,11 +47,10 @@ def generator(model, tokenizer):
     return Generator(model, tokenizer)
 
 
-def transformers_reply(model, tokenizer, prompt: str, max_new_tokens: int) -> str:
+def transformers_reply(model, tokenizer, prompt: str, max_new_tokens: int, **more) -> str:
     ids = torch.tensor([prompt_ids(tokenizer, ask(prompt))])
-    out = model.generate(
-        input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=max_new_tokens
-    )
+    settings = {"do_sample": False, "max_new_tokens": max_new_tokens} | more
+    out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **settings)
     return decode(tokenizer, out[0, ids.shape[1] :].tolist())
 
 
@@ -53,6 +58,7 @@ def transformers_reply(model, tokenizer, prompt: str, max_new_tokens: int) -> st
 def test_greedy_equals_transformers(generator, model, tokenizer, prompt):
     reply = generator.reply(ask(prompt), GREEDY)
     assert reply.text == transformers_reply(model, tokenizer, prompt, 24)
+    assert len(set(reply.text)) > 5, "a reply that repeats itself would prove little"
     assert reply.num_prompt_tokens == len(prompt_ids(tokenizer, ask(prompt)))
     assert 0 < reply.first_token_s <= reply.seconds
 
@@ -127,12 +133,12 @@ def test_sampling_has_the_distribution_of_transformers(top_k, top_p, penalty):
     assert (counts / 4000 - expected).abs().max() < 0.035
 
 
-def test_repetition_penalty_holds_for_greedy_too(generator):
-    plain = generator.reply(ask("Hello"), GREEDY)
-    penalised = generator.reply(
-        ask("Hello"), SamplingSettings(0.0, repetition_penalty=5.0, max_new_tokens=24)
-    )
-    assert penalised.text != plain.text
+def test_repetition_penalty_holds_for_greedy_too(tiny_model, tokenizer):
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    settings = SamplingSettings(0.0, repetition_penalty=1.5, max_new_tokens=24)
+    penalised = Generator(model, tokenizer).reply(ask("Hello"), settings).text
+    assert penalised == transformers_reply(model, tokenizer, "Hello", 24, repetition_penalty=1.5)
+    assert penalised != transformers_reply(model, tokenizer, "Hello", 24)
 
 
 @pytest.mark.parametrize("owner", ["generation_config", "tokenizer", "named"])
