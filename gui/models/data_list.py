@@ -8,12 +8,13 @@ from typing import Any
 from PySide6.QtCore import QAbstractListModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
 from engine.messages import DatasetInfo
-from gui.widgets.numbers import amount_bytes, when
+from gui.widgets.numbers import amount_bytes, amount_count, when
 from gui.words import language, tr
 
 Index = QModelIndex | QPersistentModelIndex
 INFO_ROLE = Qt.ItemDataRole.UserRole
 FACTS_ROLE = Qt.ItemDataRole.UserRole + 1
+MANY_ROWS = 100_000  # from here on a list says 1.2 M
 ISSUES_ROLE = Qt.ItemDataRole.UserRole + 2
 
 SHAPE_WORDS = {
@@ -73,7 +74,10 @@ def title_of(info: DatasetInfo) -> str:
 
 def facts_of(info: DatasetInfo) -> str:
     """Rows, size and age in one line."""
-    return " · ".join((rows_words(info.rows_kept), amount_bytes(info.num_bytes), when(info.created_utc)))
+    rows = rows_words(info.rows_kept)
+    if info.rows_kept >= MANY_ROWS:
+        rows = tr("{count} rows", count=amount_count(info.rows_kept))
+    return " · ".join((rows, amount_bytes(info.num_bytes), when(info.created_utc)))
 
 
 def rows_words(count: int) -> str:

@@ -14,8 +14,8 @@ from gui.sentences import sentence
 from gui.words import language, tr
 
 Index = QModelIndex | QPersistentModelIndex
-HEADINGS = ("File", "Row", "What is wrong", "Column", "Value")
-ROW_COLUMN = 1
+HEADINGS = ("File", "Row", "Column", "Value", "What is wrong, and what was expected")
+FILE_COLUMN, ROW_COLUMN = 0, 1
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -124,7 +124,7 @@ def _no_formula(cell: str) -> str:
 
 
 def _cells(issue: RowIssue) -> tuple[str, ...]:
-    return (issue.file, f"{issue.row:,}", issue_sentence(issue), issue.column, issue.value)
+    return (issue.file, f"{issue.row:,}", issue.column, issue.value, issue_sentence(issue))
 
 
 def issue_sentence(issue: RowIssue) -> str:

@@ -14,7 +14,6 @@ from PySide6.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QLineEdit,
-    QSplitter,
     QStackedWidget,
     QTabWidget,
     QVBoxLayout,
@@ -50,6 +49,7 @@ from gui.panels.data_rows import RowsView
 from gui.panels.data_tokens import TokensView
 from gui.service import Ticket
 from gui.widgets.drop_zone import DropZone, dropped_paths
+from gui.widgets.hairline_splitter import HairlineSplitter
 from gui.widgets.numbers import amount_bytes
 from gui.widgets.page import Page, button, icon_button
 from gui.widgets.states import ErrorCard, ProgressLine
@@ -125,9 +125,8 @@ class DataPanel(Page):
         self.body.addWidget(self._stack, 1)
         self._write()
 
-    def _build_library(self) -> QSplitter:
-        self._library = QSplitter(Qt.Orientation.Horizontal)
-        self._library.setChildrenCollapsible(False)
+    def _build_library(self) -> HairlineSplitter:
+        self._library = HairlineSplitter(Qt.Orientation.Horizontal)
         self._library.addWidget(self._build_list())
         self._library.addWidget(self._build_chosen())
         self._library.setStretchFactor(1, 1)

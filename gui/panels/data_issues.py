@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QStackedLayou
 from engine.messages import DatasetInfo, Failed, IssuesPage, ReadIssues
 from gui.icons import icon
 from gui.models.data_list import account_sentence
-from gui.models.issues import IssuesModel, issue_sentence, write_issues
+from gui.models.issues import FILE_COLUMN, IssuesModel, issue_sentence, write_issues
 from gui.widgets.page import button
 from gui.widgets.states import EmptyState, ErrorCard
 from gui.widgets.table import Table
@@ -67,7 +67,8 @@ class IssuesView(QWidget):
         self._account = label("", "quiet", wraps=True)
         self._error = ErrorCard()
         self._table = Table("issues")
-        self._table.set_model(self._model, widths=(140, 64, 360, 110))
+        self._table.set_model(self._model, widths=(130, 56, 110, 130))
+        self._table.setTextElideMode(Qt.TextElideMode.ElideRight)
         bind(self._table.setAccessibleName, "Rows that cannot be used")
         self._table.selectionModel().currentRowChanged.connect(lambda _now, _before: self._write_detail())
         self._model.modelReset.connect(self._write_detail)
@@ -106,6 +107,7 @@ class IssuesView(QWidget):
                 return
             self._model.add_issues(page.issues)
             self._total = page.total
+            self._table.setColumnHidden(FILE_COLUMN, len({issue.file for issue in self._model.all}) == 1)
             here = offset + len(page.issues)
             if page.issues and here < min(page.total, MOST_ISSUES):
                 self._ask(here)

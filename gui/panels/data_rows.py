@@ -14,7 +14,6 @@ from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
     QLineEdit,
-    QSplitter,
     QTextEdit,
     QVBoxLayout,
     QWidget,
@@ -25,6 +24,7 @@ from gui.icons import icon
 from gui.models.data_list import account_sentence, rows_words
 from gui.models.rows import RowsModel
 from gui.theme import theme
+from gui.widgets.hairline_splitter import HairlineSplitter
 from gui.widgets.page import button
 from gui.widgets.role_header import RoleHeader
 from gui.widgets.states import ErrorCard, ProgressLine
@@ -87,9 +87,7 @@ class RowsView(QWidget):
         layout.addWidget(self._build_roles_bar())
         layout.addWidget(self._error)
         layout.addWidget(self._progress)
-        splitter = QSplitter(Qt.Orientation.Vertical)
-        splitter.setChildrenCollapsible(False)
-        splitter.setHandleWidth(9)
+        splitter = HairlineSplitter(Qt.Orientation.Vertical)
         splitter.addWidget(self._build_table())
         splitter.addWidget(self._build_detail())
         splitter.setStretchFactor(0, 3)

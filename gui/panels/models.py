@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QModelIndex, Qt
 from PySide6.QtGui import QKeySequence, QShortcut, QShowEvent
-from PySide6.QtWidgets import QFileDialog, QFrame, QHBoxLayout, QMenu, QSplitter, QVBoxLayout
+from PySide6.QtWidgets import QFileDialog, QFrame, QHBoxLayout, QMenu, QVBoxLayout
 
 from engine.messages import (
     AddModel,
@@ -27,6 +27,7 @@ from gui.models.model_list import ModelListModel, kind_words, source_place, sour
 from gui.panels.data_about import FactGrid
 from gui.panels.models_get import HubForm, StarterCards
 from gui.service import Ticket
+from gui.widgets.hairline_splitter import HairlineSplitter
 from gui.widgets.numbers import amount_bytes, amount_count, when
 from gui.widgets.page import Page, ScrollColumn, button, card
 from gui.widgets.states import EmptyState, ErrorCard, ProgressLine
@@ -37,7 +38,7 @@ from gui.words import bind, language, tr
 if TYPE_CHECKING:
     from gui.workbench import Workbench
 
-COLUMN_WIDTHS = (220, 100, 90, 80, 80, 110, 100, 90)
+COLUMN_WIDTHS = (176, 88, 92, 76, 72, 104, 88, 72)
 
 
 class ModelsPanel(Page):
@@ -67,7 +68,7 @@ class ModelsPanel(Page):
     # -------------------------------------------------------------------------------------------- build
 
     def _build(self) -> None:
-        self._add_button = self.set_primary("Add model", None, "add")
+        self._add_button = self.set_primary("Add model", self._on_add, "add")
         self._menu = QMenu(self._add_button)
         for text, slot in (
             ("Add folder…", self._on_add_folder),
@@ -75,7 +76,6 @@ class ModelsPanel(Page):
             ("From hub…", self._on_hub),
         ):
             bind(self._menu.addAction("", slot).setText, text)
-        self._add_button.setMenu(self._menu)
         self._error = ErrorCard()
         self._progress = ProgressLine()
         self._hub = HubForm()
@@ -93,6 +93,7 @@ class ModelsPanel(Page):
         self.body.addWidget(self._library, 1)
         self.body.addWidget(self._empty, 1)
         self.body.addWidget(self._starters)
+        self.body.addStretch(0)  # takes the room that the library leaves while there is none
         self._write()
 
     def _build_library(self) -> None:
@@ -104,12 +105,11 @@ class ModelsPanel(Page):
         delete = QShortcut(QKeySequence(Qt.Key.Key_Delete), self._table)
         delete.setContext(Qt.ShortcutContext.WidgetShortcut)
         delete.activated.connect(self._delete)
-        self._library = QSplitter(Qt.Orientation.Horizontal)
-        self._library.setChildrenCollapsible(False)
+        self._library = HairlineSplitter(Qt.Orientation.Horizontal)
         self._library.addWidget(self._table)
         self._library.addWidget(self._build_inspector())
         self._library.setStretchFactor(0, 1)
-        self._library.setSizes([700, 280])
+        self._library.setSizes([760, 264])
 
     def _build_inspector(self) -> QFrame:
         self._inspector = card()
@@ -126,7 +126,8 @@ class ModelsPanel(Page):
         self._try = button("Try it", self._on_try, "playground")
         self._hint = label("", "quiet", wraps=True)
         bind(
-            self._hint.setText, "This model reads text and writes none; it cannot be tried in the playground."
+            self._hint.setText,
+            "This model only reads text. Training and the playground need one that writes.",
         )
         both = QHBoxLayout()
         both.setSpacing(8)
@@ -195,6 +196,9 @@ class ModelsPanel(Page):
 
     def _get_hub(self, repo_id: str, revision: str) -> None:
         self._bring(GetHubModel(repo_id, revision), "Getting the model")
+
+    def _on_add(self) -> None:
+        self._menu.popup(self._add_button.mapToGlobal(self._add_button.rect().bottomLeft()))
 
     def _on_add_folder(self) -> None:
         if chosen := QFileDialog.getExistingDirectory(self, tr("Add folder…")):
@@ -278,6 +282,7 @@ class ModelsPanel(Page):
     def _write(self) -> None:
         has_models = self._list.rowCount() > 0
         self._library.setVisible(has_models)
+        self.body.setStretch(self.body.count() - 1, 0 if has_models else 1)
         self._empty.setVisible(self._has_list and not has_models)
         if has_models:
             size = amount_bytes(self._list.num_bytes)

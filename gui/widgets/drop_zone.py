@@ -80,5 +80,7 @@ def _examples(examples: Sequence[tuple[str, str]]) -> QWidget:
         word = label("", "quiet")
         bind(word.setText, name)
         grid.addWidget(word, row, 0, Qt.AlignmentFlag.AlignRight)
-        grid.addWidget(label(line, "mono"), row, 1)
+        example = label("", "mono")
+        bind(example.setText, line)
+        grid.addWidget(example, row, 1)
     return box

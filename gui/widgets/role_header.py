@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from PySide6.QtCore import QRect, QSize, Qt, Signal
-from PySide6.QtGui import QPainter, QResizeEvent
+from PySide6.QtGui import QGuiApplication, QPainter, QResizeEvent
 from PySide6.QtWidgets import QComboBox, QHeaderView, QWidget
 
 from gui.theme import theme
@@ -46,6 +46,7 @@ class RoleHeader(QHeaderView):
         self.setMinimumSectionSize(NARROWEST_COLUMN)
         self.setStretchLastSection(True)
         self.sectionResized.connect(self._on_section_resized)
+        self.sectionCountChanged.connect(lambda _old, _new: self._spread())
         self.geometriesChanged.connect(self._place_boxes)
         language.changed.connect(self._write)
 
@@ -127,8 +128,9 @@ class RoleHeader(QHeaderView):
             self.resizeSection(index, max(NARROWEST_COLUMN, room * share // sum(shares)))
         self._is_spreading = False
 
-    def _on_section_resized(self, index: int, _old: int, _new: int) -> None:
-        if not self._is_spreading and index != self.count() - 1:
+    def _on_section_resized(self, _index: int, _old: int, _new: int) -> None:
+        is_by_hand = bool(QGuiApplication.mouseButtons() & Qt.MouseButton.LeftButton)
+        if is_by_hand and not self._is_spreading and self.underMouse():
             self._is_touched = True
         self._place_boxes()
 
