@@ -54,6 +54,7 @@ class PlaygroundPanel(Page):
         self._add_column()
         self._connect()
         self._show_content()
+        self.setFocusProxy(self.prompt.edit)
 
     # ------------------------------------------------------------------------------- what others ask
 
@@ -276,6 +277,7 @@ class PlaygroundPanel(Page):
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
+        self.prompt.edit.setFocus()
         if self._stale:
             self.refresh()
 
@@ -331,7 +333,7 @@ class PlaygroundPanel(Page):
     def _arrange(self) -> None:
         self._splitter = QSplitter(Qt.Orientation.Horizontal)
         self._splitter.setChildrenCollapsible(False)
-        self._splitter.setHandleWidth(17)
+        self._splitter.setHandleWidth(9)  # a hairline with room to grip it
         middle = QVBoxLayout()
         middle.setSpacing(12)
         middle.addWidget(self._splitter, 1)

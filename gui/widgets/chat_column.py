@@ -106,7 +106,7 @@ class ChatColumn(QWidget):
         """Say this to the model. Nothing happens while a reply is under way or no model is chosen."""
         if self.is_busy or not self.source:
             return
-        turn = Turn(prompt, self.source, self.picker.title(), settings, system)
+        turn = Turn(prompt, self.source, self._title(), settings, system)
         self.conversation.turns.append(turn)
         self._answer(turn)
 
@@ -114,7 +114,7 @@ class ChatColumn(QWidget):
         """Have the last prompt answered anew, by the model that is chosen now."""
         if self.is_busy or not self.source or not self.conversation.turns:
             return
-        self._answer(self.conversation.begin_again(self.source, self.picker.title(), settings, system))
+        self._answer(self.conversation.begin_again(self.source, self._title(), settings, system))
 
     def stop(self) -> None:
         """End the reply; what there is of it stays. A player that does not listen is ended."""
@@ -122,6 +122,9 @@ class ChatColumn(QWidget):
             self._reply.cancel()
             ticket = self._reply
             QTimer.singleShot(STOP_PATIENCE_MS, self, lambda: self._lose_patience(ticket))
+
+    def _title(self) -> str:
+        return self._loaded.title if self._loaded is not None else self.picker.title()
 
     def _answer(self, turn: Turn) -> None:
         self.transcript.show_turns(self.conversation.turns)
@@ -209,7 +212,7 @@ class ChatColumn(QWidget):
         head.addWidget(self.picker, 1)
         head.addWidget(self.close_button)
         column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
+        column.setContentsMargins(4, 0, 4, 0)
         column.setSpacing(4)
         column.addLayout(head)
         column.addWidget(self.status)

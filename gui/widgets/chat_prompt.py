@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QObject, Qt, Signal
+from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
 from PySide6.QtGui import QFontMetrics, QKeyEvent, QResizeEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QPlainTextEdit,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from gui.widgets.page import button, card
 from gui.widgets.text import label
@@ -93,12 +101,14 @@ class PromptBox(QWidget):
 
     def _lay_out(self) -> None:
         self._chips.setSpacing(8)
-        self._chips.addStretch(1)
+        self._chips.addStretch(0)
         box: QFrame = card()
         keys = label("Ctrl+Enter", "key")
+        keys.setFixedHeight(20)
         below = QHBoxLayout()
         below.addStretch(1)
-        below.addWidget(keys)
+        below.addWidget(keys, 0, Qt.AlignmentFlag.AlignVCenter)
+        below.setSpacing(8)
         below.addWidget(self.stop_button)
         below.addWidget(self.send_button)
         inside = QVBoxLayout(box)
@@ -121,9 +131,15 @@ class _Chip(QPushButton):
         self._text = " ".join(text.split())
         self.setToolTip(self._text)
         self.setAccessibleName(self._text)
-        self.setMinimumWidth(80)
-        self.setMaximumWidth(MAX_EXAMPLE_WIDTH)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self._shorten(MAX_EXAMPLE_WIDTH)
+
+    def sizeHint(self) -> QSize:
+        whole = QFontMetrics(self.font()).horizontalAdvance(self._text) + 30
+        return QSize(min(MAX_EXAMPLE_WIDTH, whole), super().sizeHint().height())
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(80, super().minimumSizeHint().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

@@ -15,7 +15,7 @@ from gui.widgets.text import label
 from gui.words import bind
 
 DEFAULTS = SamplingSettings()
-WIDTH = 264
+WIDTH = 300
 # field: (label, what it does, least, most, step)
 FIELDS: dict[str, tuple[str, str, float, float, float]] = {
     "temperature": (

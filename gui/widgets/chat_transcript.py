@@ -16,7 +16,7 @@ from gui.widgets.chat_text import PlainText
 from gui.widgets.numbers import amount_count, amount_duration, amount_rate
 from gui.widgets.page import icon_button
 from gui.widgets.text import label
-from gui.words import language, tr
+from gui.words import bind, language, tr
 
 REDRAW_MS = 50
 BUBBLE_SHARE = 0.85
@@ -143,6 +143,10 @@ class Transcript(QScrollArea):
         self._column = QVBoxLayout(inside)
         self._column.setContentsMargins(0, 0, 10, 0)
         self._column.setSpacing(20)
+        self.nothing = label("", "quiet", wraps=True)
+        self.nothing.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        bind(self.nothing.setText, "Replies appear here.")
+        self._column.addWidget(self.nothing, 1)
         self._column.addStretch(1)
         self.setWidget(inside)
         self.viewport().setAutoFillBackground(False)
@@ -161,6 +165,7 @@ class Transcript(QScrollArea):
             view.deleteLater()
         shown = {id(view.turn): view for view in self.views}
         self.views = [shown.get(id(turn)) or self._made(turn) for turn in turns]
+        self.nothing.setVisible(not turns)
         self._follows = True
         self.refresh()
 

@@ -135,9 +135,9 @@ def test_sampling_has_the_distribution_of_transformers(top_k, top_p, penalty):
 
 def test_repetition_penalty_holds_for_greedy_too(tiny_model, tokenizer):
     model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
-    settings = SamplingSettings(0.0, repetition_penalty=1.5, max_new_tokens=24)
+    settings = SamplingSettings(0.0, repetition_penalty=20.0, max_new_tokens=24)
     penalised = Generator(model, tokenizer).reply(ask("Hello"), settings).text
-    assert penalised == transformers_reply(model, tokenizer, "Hello", 24, repetition_penalty=1.5)
+    assert penalised == transformers_reply(model, tokenizer, "Hello", 24, repetition_penalty=20.0)
     assert penalised != transformers_reply(model, tokenizer, "Hello", 24)
 
 
