@@ -141,17 +141,17 @@ def test_a_file_without_a_usable_row_is_refused_with_the_first_reason(
         ("numbers.jsonl", b'{"a": 1, "b": 2}\n', "shape-unknown"),
     ],
 )
-def test_a_file_that_is_no_table_of_rows_is_refused(library, home, tmp_path, name, content, code):
+def test_a_file_that_is_no_table_of_rows_is_refused(home, tmp_path, name, content, code):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(UserError) as refusal:
-        library.import_files([path], "x")
+        DataLibrary(home).import_files([path], "x")
     assert refusal.value.code == code
     assert not [folder for folder in home.data.iterdir() if folder.name != ".lock"]
 
 
 def test_a_missing_file_and_a_folder_are_named(library: DataLibrary, tmp_path: Path):
-    with pytest.raises(UserError, match="There is no file .*nowhere"):
+    with pytest.raises(UserError, match=r"There is no file .*nowhere"):
         library.import_files([tmp_path / "nowhere.csv"], "x")
     with pytest.raises(UserError) as refusal:
         library.import_files([tmp_path], "x")
