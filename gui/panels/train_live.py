@@ -31,7 +31,7 @@ from gui.words import bind, language, tr
 from gui.workbench import Workbench
 
 SMOOTHING_KEY = "train/smoothing"
-DEFAULT_SMOOTHING = 90  # hundredths
+DEFAULT_SMOOTHING = 60  # hundredths
 
 Points = tuple[Array, Array]
 
@@ -89,13 +89,13 @@ class LiveView(QWidget):
 
     def _build(self) -> None:
         self.loss = Plot("Loss", "The loss will appear here with the first step.", amount_loss)
+        first, soon = "From the first step on.", "A moment after the start."
+        zero = {"small": True, "from_zero": True}
         self.small = {
-            "learning_rate": Plot("Learning rate", "From the first step on.", amount_loss, small=True),
-            "tokens_per_second": Plot(
-                "Tokens per second", "From the first step on.", amount_count, small=True
-            ),
-            "memory_bytes": Plot("Memory", "A moment after the start.", amount_bytes, small=True),
-            "load": Plot("Processor", "A moment after the start.", _percent, small=True),
+            "learning_rate": Plot("Learning rate", first, _rate, **zero),
+            "tokens_per_second": Plot("Tokens per second", first, amount_count, **zero),
+            "memory_bytes": Plot("Memory", soon, amount_bytes, **zero),
+            "load": Plot("Processor", soon, _percent, small=True, from_zero=True, ceiling=100),
         }
         grid = QGridLayout()
         grid.setContentsMargins(0, 0, 0, 0)
@@ -111,9 +111,11 @@ class LiveView(QWidget):
         self._across.setStretchFactor(1, 2)
         self._tabs = QTabWidget()
         self._tabs.setDocumentMode(True)
+        self._tabs.tabBar().setDrawBase(False)
         self._tabs.addTab(self.timeline, "")
         self._tabs.addTab(self.log, "")
         self._down = QSplitter(Qt.Orientation.Vertical)
+        self._down.setHandleWidth(1)  # the style sheet's margins come on top
         self._down.addWidget(self._across)
         self._down.addWidget(self._tabs)
         self._down.setStretchFactor(0, 3)
@@ -217,6 +219,10 @@ def loss_curves(train: Points, validation: Points, weight: float) -> list[Curve]
     smoothed = Curve("train_loss", "Training", steps, smooth(values, weight), "line", 0)
     raw = [Curve("train_loss_raw", "Training, raw", steps, values, "raw", 0)] if weight else []
     return [*raw, smoothed, Curve("val_loss", "Validation", validation[0], validation[1], "points", 1)]
+
+
+def _rate(value: float) -> str:
+    return f"{value:.3g}"
 
 
 def _percent(value: float) -> str:

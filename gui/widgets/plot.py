@@ -75,16 +75,27 @@ class Plot(QFrame):
 
     mark_chosen = Signal(int, QPoint)
 
-    def __init__(self, title: str, waiting: str, format_value: Format, *, small: bool = False) -> None:
+    def __init__(
+        self,
+        title: str,
+        waiting: str,
+        format_value: Format,
+        *,
+        small: bool = False,
+        from_zero: bool = False,
+        ceiling: float | None = None,
+    ) -> None:
         """Args:
         title: English; translated here.
         waiting: the sentence that stands here until there is something to draw.
         format_value: a y value as text with its unit, for the axis and the read-out.
-        small: fewer ticks, the value in the header, no legend.
+        small: the newest value in the header, no legend.
+        from_zero: the value axis begins at 0. ceiling: and ends here.
         """
         super().__init__()
         self.setProperty("role", "card")
         self._format, self._small, self._title = format_value, small, title
+        self._from_zero, self._ceiling = from_zero, ceiling
         self._curves: tuple[Curve, ...] = ()
         self._marks: tuple[Mark, ...] = ()
         self._x_end: float | None = None
@@ -278,6 +289,8 @@ class Plot(QFrame):
             low, high = (np.log10(f(f(y) for y in positive if len(y))) for f in (min, max))
         room = (high - low) * 0.06 or abs(high) * 0.05 or 1.0
         low, high = low - room, high + room
+        if self._from_zero and not self._is_log:
+            low, high = min(0.0, low + room), self._ceiling or high
         box = self._axes.getPlotItem().vb
         (_, _), (shown_low, shown_high) = box.viewRange()
         fits = shown_low <= low + room and shown_high >= high - room

@@ -29,7 +29,7 @@ from gui.words import bind, language, tr
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several: what is stored, its title, and a quiet remark behind it. Not translated here."""
+    """One of several: what is stored, its title, and a quiet remark on it. Not translated here."""
 
     value: str
     title: str
@@ -111,9 +111,14 @@ class ChoiceField(QComboBox):
         value = self.value()
         self.clear()
         for choice in choices:
-            text = f"{choice.title}  ·  {choice.remark}" if choice.remark else choice.title
-            self.addItem(text, choice.value)
+            self.addItem(choice.title, choice.value)
+            self.setItemData(self.count() - 1, choice.remark, Qt.ItemDataRole.ToolTipRole)
         self.set_value(value)
+
+    @property
+    def remark(self) -> str:
+        """What is said of the chosen item; "" for none."""
+        return str(self.itemData(self.currentIndex(), Qt.ItemDataRole.ToolTipRole) or "")
 
     def value(self) -> str | None:
         """What is stored for the chosen item; None if nothing is chosen."""

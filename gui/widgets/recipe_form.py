@@ -287,7 +287,7 @@ class RecipeForm(QWidget):
         elif key in ADVANCED and not row.label.isHidden():
             row.set_help(tr(rules["help"]))
         elif key in SIMPLE:
-            row.set_help("")
+            row.set_help(field.remark if isinstance(field, ChoiceField) else "")
         if key == "name":
             field.set_placeholder(self._own_name())
         elif key in ADVANCED and self._default(key) is None:
@@ -316,8 +316,12 @@ class RecipeForm(QWidget):
 
     def _effort_sentence(self) -> str:
         preset = EFFORTS[self.effort]
-        epochs = preset["num_epochs"]
-        if epochs == 1:
+        steps, epochs = self._value("num_steps"), self._value("num_epochs")
+        if steps is not None:
+            return tr("{count} steps, set under Advanced.", count=plain(steps))
+        if plain(epochs) != plain(preset["num_epochs"]):
+            return tr("{count} epochs, set under Advanced.", count=plain(epochs))
+        if float(epochs) == 1:
             return tr("Every row once: a first look.")
         if "rank" in preset and self._fields["method"].value() == "lora":
             return tr("Every row {count} times, with a wider adapter.", count=plain(epochs))
