@@ -21,6 +21,7 @@ from gui.widgets.table import Table
 from gui.widgets.text import label
 from gui.words import bind, language, tr
 from gui.workbench import Workbench
+from storage.history import History
 from storage.records import RunRecord
 
 REFRESH_MS = 2000  # while a run trains, its row moves this often
@@ -181,12 +182,18 @@ class ExperimentsPanel(Page):
             self.workbench.history_changed.emit()
             self.workbench.said.emit(tr("“{name}” is in the trash.", name=names), lambda: self._restore(ids))
 
-        self.workbench.ask_history(
-            lambda history: [history.trash(run_id) for run_id in ids], gone, self._on_error
-        )
+        def trash(history: History) -> None:
+            for run_id in ids:
+                history.trash(run_id)
+
+        self.workbench.ask_history(trash, gone, self._on_error)
 
     def _restore(self, ids: list[str]) -> None:
-        self._change(lambda history: [history.restore(run_id) for run_id in ids])
+        def restore(history: History) -> None:
+            for run_id in ids:
+                history.restore(run_id)
+
+        self._change(restore)
 
     def _rename(self, run_id: str, name: str) -> None:
         self._change(lambda history: history.rename(run_id, name))
@@ -259,6 +266,7 @@ class ExperimentsPanel(Page):
         if not chosen:
             return
         menu = QMenu(self)
+        again = {"copy": chosen[0].id}
         for text, name, slot, is_possible in (
             ("Open", "chevron-right", self.open_selected, len(chosen) == 1),
             ("Rename", "edit", self.rename_selected, len(chosen) == 1),
@@ -266,7 +274,7 @@ class ExperimentsPanel(Page):
             (
                 "Train again",
                 "refresh",
-                lambda: self.workbench.go.emit("train", {"copy": chosen[0].id}),
+                lambda: self.workbench.go.emit("train", again),
                 len(chosen) == 1,
             ),
             ("Move to trash", "trash", self.trash_selected, True),
