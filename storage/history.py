@@ -34,8 +34,9 @@ DELETING_PREFIX = "deleting-run-"
 class History:
     """Runs, their curves, the user's notes and kept replies, under one home folder.
 
-    Answers stand as of the last `sync`, which `open` does once. Errors are HistoryError: "run-not-found" from
-    every method that takes a run's id, "history-unusable" where the file system or SQLite refuses.
+    Every answer takes in first what the run folders hold beyond what was read. Errors are HistoryError:
+    "run-not-found" from every method that takes a run's id, "history-unusable" where the file system or SQLite
+    refuses.
     """
 
     def __init__(self, root: Path, database: Database, liveness: Liveness) -> None:
@@ -101,6 +102,7 @@ class History:
 
     def runs(self, include_trashed: bool = False) -> list[RunRecord]:
         """All runs, newest first."""
+        self.sync()
         query = select(runs).order_by(runs.c.created_utc.desc(), runs.c.id.desc())
         if not include_trashed:
             query = query.where(runs.c.is_trashed.is_(False))
@@ -111,6 +113,7 @@ class History:
 
     def trashed(self) -> list[RunRecord]:
         """The runs in the trash, newest first."""
+        self.sync()
         query = select(runs).where(runs.c.is_trashed).order_by(runs.c.created_utc.desc(), runs.c.id.desc())
         return [
             self._record(row)
@@ -118,6 +121,7 @@ class History:
         ]
 
     def run(self, run_id: str) -> RunRecord:
+        self._refresh(run_id)
         return self._record(self._read(lambda connection: _row(connection, run_id)))
 
     def detail(self, run_id: str) -> RunDetail:
@@ -142,6 +146,7 @@ class History:
                 ],
             )
 
+        self._refresh(run_id)
         row, answers, saved = self._read(ask)
         return RunDetail(
             record=self._record(row),
@@ -166,6 +171,7 @@ class History:
             found = connection.execute(query.order_by(metrics.c.name, metrics.c.step))
             return [Metric(*row) for row in found]
 
+        self._refresh(run_id)
         return self._read(ask)
 
     def series(self, run_id: str, name: str) -> tuple[list[int], list[float]]:
@@ -177,6 +183,7 @@ class History:
             points = connection.execute(query.order_by(metrics.c.step)).all()
             return [step for step, _value in points], [value for _step, value in points]
 
+        self._refresh(run_id)
         return self._read(ask)
 
     def metric_names(self, run_id: str) -> list[str]:
@@ -187,6 +194,7 @@ class History:
             query = select(metrics.c.name).where(metrics.c.run_key == key).distinct().order_by(metrics.c.name)
             return list(connection.execute(query).scalars())
 
+        self._refresh(run_id)
         return self._read(ask)
 
     def entries(self, run_id: str, types: Collection[str] = ()) -> list[dict[str, Any]]:
@@ -340,6 +348,14 @@ class History:
                 "run-not-moved", "Run {run!r} could not be moved: {reason}. Nothing was changed.",
                 run=run_id, reason=error.strerror or str(error),
             ) from error  # fmt: skip
+
+    def _refresh(self, run_id: str) -> None:
+        """One run's share of `sync`; a look at two file times where nothing is new."""
+        folder, is_trashed = self._place(run_id)
+        if self._read(lambda connection: known_stamps(connection, run_id)) != {
+            run_id: stamps(folder, is_trashed)
+        }:
+            self._sync_one(run_id, folder, is_trashed)
 
     def _sync_one(self, run_id: str, folder: Path, is_trashed: bool) -> bool:
         return self._write(lambda connection: sync_run(connection, run_id, folder, is_trashed))

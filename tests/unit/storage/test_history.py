@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -339,3 +340,26 @@ def test_a_run_folder_without_a_whole_line_is_not_there_yet(home: Path, run: Fak
     run.journal.unlink()
     run.created()
     assert history.sync() == [run.id]
+
+
+def test_answers_are_never_behind_the_journal(home: Path, run: FakeRun) -> None:
+    run.created().started()
+    history = History.open(home)
+    run.step(1)
+    assert history.run(run.id).steps == 1
+    run.step(2)
+    assert history.series(run.id, "train_loss")[0] == [1, 2]
+    run.saved(2)
+    assert len(history.detail(run.id).checkpoints) == 1
+    other = FakeRun(home, "20260202-000000-beef").created(name="other")
+    assert history.run(other.id).name == "other"
+    run.step(3)
+    assert {record.steps for record in history.runs()} == {0, 3}
+
+
+def test_one_thread_may_open_it_and_another_use_it(home: Path, run: FakeRun) -> None:
+    full_run(run)
+    history = History.open(home)
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(lambda: history.rename(run.id, "elsewhere").name).result() == "elsewhere"
+    assert history.run(run.id).name == "elsewhere"
