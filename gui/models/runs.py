@@ -133,7 +133,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         "best",
-        "Best validation loss",
+        "Best val. loss",
         lambda run: _loss(run.best_val_loss),
         lambda run: _low(run.best_val_loss),
         True,

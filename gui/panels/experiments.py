@@ -11,7 +11,7 @@ from PySide6.QtCore import QModelIndex, Qt, QTimer
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QMenu, QStackedWidget, QVBoxLayout, QWidget
 
-from gui.icons import icon, set_icon
+from gui.icons import set_icon
 from gui.models.runs import NAME_COLUMN, RunsModel
 from gui.panels.experiments_compare import CompareView
 from gui.panels.experiments_run import RunView
@@ -25,7 +25,7 @@ from storage.history import History
 from storage.records import RunRecord
 
 REFRESH_MS = 2000  # while a run trains, its row moves this often
-WIDTHS = (112, 200, 170, 140, 92, 130, 92, 92, 120, 100, 120)
+WIDTHS = (124, 190, 156, 116, 84, 112, 88, 88, 116, 100, 120)
 
 
 class ExperimentsPanel(Page):
@@ -97,7 +97,6 @@ class ExperimentsPanel(Page):
         self.search = QLineEdit()
         self.search.setClearButtonEnabled(True)
         self.search.setMaximumWidth(320)
-        self.search.addAction(icon("search", "quiet"), QLineEdit.ActionPosition.LeadingPosition)
         bind(self.search.setPlaceholderText, "Search names, models, data, notes, tags")
         bind(self.search.setAccessibleName, "Search runs")
         self.search.textChanged.connect(self._on_search)

@@ -70,6 +70,8 @@ class CompareView(QWidget):
         down.setHandleWidth(1)  # the style sheet's margins come on top
         down.addWidget(self.plot)
         down.addWidget(table)
+        down.setStretchFactor(0, 3)
+        down.setStretchFactor(1, 2)
         down.setChildrenCollapsible(False)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -105,10 +107,8 @@ class CompareView(QWidget):
         curves = []
         for place, (name, side) in enumerate(zip(names, self._sides, strict=True)):
             steps, values = side.train
-            training, validation = tr("{name}, training", name=name), tr("{name}, validation", name=name)
-            curves.append(
-                Curve(f"train{place}", training, steps, smooth(values, SMOOTHING), "line", 2 * place)
-            )
+            validation = tr("{name}, validation", name=name)
+            curves.append(Curve(f"train{place}", name, steps, smooth(values, SMOOTHING), "line", 2 * place))
             curves.append(Curve(f"val{place}", validation, *side.validation, "points", 2 * place))
         self.plot.show_curves(curves)
 

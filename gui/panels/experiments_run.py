@@ -170,7 +170,7 @@ class RunView(QWidget):
     def _build_recipe(self) -> QWidget:
         self.recipe = FactsModel(("Setting", "Value", "Default"))
         copy = button("Copy as TOML", self._copy_toml, "copy")
-        return _table_page("recipe", self.recipe, (220, 320), copy)
+        return _table_page("recipe", self.recipe, (330, 320), copy)
 
     def _build_environment(self) -> QWidget:
         self.environment = FactsModel(("What", "Value"))
@@ -210,7 +210,8 @@ class RunView(QWidget):
         self.watch_button.setVisible(record.status in ("queued", "running", "paused"))
         self.timeline.show_answers(detail.samples)
         self.log.show_entries(self._dossier.entries)
-        self.recipe.set_facts(recipe_facts(detail.recipe))
+        num_rows = sum(int(detail.prepared.get(key, 0)) for key in ("num_train_rows", "num_val_rows"))
+        self.recipe.set_facts(recipe_facts(detail.recipe, num_rows))
         self.environment.set_facts(_environment_facts(detail))
         self.files.set_facts([Fact((name, amount_bytes(size))) for name, size in self._dossier.files])
         self._draw()
@@ -291,16 +292,37 @@ class RunView(QWidget):
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._dossier.folder)))
 
 
-def recipe_facts(recipe: dict[str, Any]) -> list[Fact]:
-    """Every key with its value and its default; marked where the two differ."""
-    defaults = Recipe().to_dict()
+def recipe_facts(recipe: dict[str, Any], num_rows: int = 0) -> list[Fact]:
+    """Every key with its value and its default; marked where the two differ.
+
+    With the number of rows that the run had, what was left to be chosen is compared with what that choice gives.
+    """
+    defaults = _chosen_defaults(recipe, num_rows)
     facts = []
     for key in FIELDS:
         value, default = recipe.get(key, defaults[key]), defaults[key]
-        chosen = tr("chosen for you") if default is None else _written(default)
-        label_text = f"{tr(FIELDS[key].metadata['label'])}  ({key})"
-        facts.append(Fact((label_text, _written(value), chosen), value != default))
+        is_automatic, is_own = Recipe().to_dict()[key] is None, key in ("name", "model", "data")
+        shown = "" if is_own or default is None else _written(default)
+        if is_automatic:
+            shown = tr("auto ({value})", value=shown) if shown else tr("auto")
+        differs = value != default and not is_own and not (is_automatic and default is None)
+        name = f"{tr(FIELDS[key].metadata['label'])}  ({key})"
+        facts.append(Fact((name, _written(value), shown), differs))
     return facts
+
+
+def _chosen_defaults(recipe: dict[str, Any], num_rows: int) -> dict[str, Any]:
+    """The defaults of a recipe, those that follow from the data filled in where its size is known."""
+    defaults = Recipe().to_dict()
+    if not num_rows:
+        return defaults
+    given = {key: value for key, value in recipe.items() if defaults.get(key) is not None}
+    try:
+        chosen = Recipe.from_dict(given).resolved(num_rows=num_rows, num_cores=1).to_dict()
+    except RecipeError:  # of another version, whose choices are not known here
+        return defaults
+    by_data = ("num_steps", "learning_rate", "warmup_steps", "eval_every_steps", "save_every_steps")
+    return defaults | {key: chosen[key] for key in by_data}
 
 
 def _written(value: Any) -> str:

@@ -40,6 +40,7 @@ from gui.words import bind, language, tr
 
 REDRAW_MS = 100
 RAW_OPACITY = 0.25
+LEGEND_WIDTH = 150
 
 Array = npt.NDArray[np.float64]
 Format = Callable[[float], str]
@@ -372,7 +373,9 @@ class _LegendEntry(QWidget):
         self.retranslate()
 
     def retranslate(self) -> None:
-        self._text = tr(self.shown[0])
+        self._text = self.fontMetrics().elidedText(
+            tr(self.shown[0]), Qt.TextElideMode.ElideMiddle, LEGEND_WIDTH
+        )
         self.setFixedSize(self.fontMetrics().horizontalAdvance(self._text) + 30, 18)
         self.update()
 
