@@ -13,7 +13,7 @@ import orjson
 
 from engine.data.issues import RowProblem
 from engine.data.rows import Row
-from engine.data.sources import Source, encoding_name
+from engine.data.sources import BROKEN, Source, encoding_name
 from engine.errors import UserError
 from engine.messages import RowIssue
 
@@ -186,7 +186,7 @@ def _whole_content(source: Source) -> bytes:
         content = file.read()
     if codec in ("utf-8", "utf-8-sig"):
         return content.removeprefix(b"\xef\xbb\xbf")
-    return content.decode(codec, "surrogateescape").encode("utf-8", "surrogateescape")
+    return content.decode(codec, BROKEN).encode("utf-8", "surrogateescape")
 
 
 def _rows_of(source: Source, value: Any) -> Iterator[Row | RowIssue]:
@@ -201,7 +201,7 @@ def _rows_of(source: Source, value: Any) -> Iterator[Row | RowIssue]:
 
 
 def list_of_rows(value: Any) -> list[Any] | None:
-    """The rows in a JSON value: itself, the list under one of its names, or its columns turned."""
+    """The rows in a JSON value: itself, the list under one of its names, its columns turned, or it as the only row."""
     if isinstance(value, list):
         return value
     if not isinstance(value, dict) or not value:
@@ -214,7 +214,7 @@ def list_of_rows(value: Any) -> list[Any] | None:
         return [dict(zip(lists, cells, strict=True)) for cells in zip(*lists.values(), strict=True)]
     if all(isinstance(item, dict) for item in value.values()):
         return _turned_columns(value)
-    return None
+    return None if lists else [value]
 
 
 def _turned_columns(value: dict[str, dict[str, Any]]) -> list[Any] | None:

@@ -17,8 +17,9 @@ import charset_normalizer
 
 SAMPLE_BYTES = 1 << 18
 SCAN_BYTES = 1 << 22
-CJK_CODECS = ("gb18030", "big5", "shift_jis", "euc_kr")
-WESTERN_CODECS = ("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "koi8_r")
+CJK_CODECS = ("euc_kr", "euc_jp", "shift_jis", "gb18030", "big5")
+LATIN_CODECS = ("cp1252", "cp1250", "cp1254")
+OTHER_CODECS = ("cp1251", "koi8_r", "cp1253", "cp1255", "cp1256", "cp874")
 MIN_LETTERS = 4  # fewer say nothing about a code page
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -31,6 +32,10 @@ NAMES = {
     "utf-8": "UTF-8", "utf-8-sig": "UTF-8", "utf-16": "UTF-16", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16",
     "utf-32": "UTF-32", "gb18030": "GB18030", "big5": "Big5",
 }  # fmt: skip
+
+
+BROKEN = "tunebench-broken"  # an error handler: what cannot be decoded becomes a lone surrogate, which no text holds
+codecs.register_error(BROKEN, lambda error: ("\udcff", getattr(error, "end", 1)))
 
 
 class Source:
@@ -63,7 +68,7 @@ class Source:
     def open_text(self, codec: str) -> Iterator[io.TextIOWrapper]:
         """Text whose undecodable bytes are lone surrogates, so that only their rows are lost."""
         with self.open() as file:
-            text = io.TextIOWrapper(file, codec, errors="surrogateescape", newline="")
+            text = io.TextIOWrapper(file, codec, errors=BROKEN, newline="")
             self._position = file.tell
             yield text
             text.detach()
@@ -126,13 +131,27 @@ def _codec_of(sample: bytes, *, is_json: bool) -> str:
         return best
     if is_json or len(lines) * 50 < len(every):
         return "utf-8"
-    guess = charset_normalizer.from_bytes(foreign, cp_isolation=[*WESTERN_CODECS]).best()
-    return guess.encoding if guess is not None else "utf-8"
+    return _alphabetic_codec(foreign)
+
+
+def _alphabetic_codec(sample: bytes) -> str:
+    """A code page of one byte a letter: a Latin one if most letters are ASCII, else the likeliest of the others."""
+    letters = sum(byte >= 0x80 or chr(byte).isalpha() for byte in sample)
+    if sum(byte >= 0x80 for byte in sample) * 3 < letters:
+        return max(LATIN_CODECS, key=lambda codec: _alphabetic_share(sample, codec))
+    guess = charset_normalizer.from_bytes(sample, cp_isolation=[*OTHER_CODECS]).best()
+    return guess.encoding if guess is not None else LATIN_CODECS[0]
+
+
+def _alphabetic_share(sample: bytes, codec: str) -> float:
+    letters = [letter for letter in sample.decode(codec, "replace") if letter > "\x7f"]
+    return sum(letter.isalpha() or letter in "“”‘’«»…–—€°§" for letter in letters) / max(1, len(letters))
 
 
 def _ordinary_share(sample: bytes, codec: str) -> float:
     """Share of the non-ASCII letters that a reader of the language would meet in any newspaper.
 
+    Korean and Japanese come first: what they call ordinary is narrower, so that Chinese rarely passes for them.
     Level-one hanzi of GB2312 (by pronunciation) and Big5's frequent block are each the everyday 3,700 to
     5,400 characters; text of one code page read as another falls mostly outside.
     """
@@ -147,7 +166,7 @@ def _is_ordinary(letter: str, codec: str) -> bool:
     if letter == "\ufffd":
         return False
     if "\u3040" <= letter <= "\u30ff":
-        return codec == "shift_jis"
+        return codec in ("shift_jis", "euc_jp")
     if "\uac00" <= letter <= "\ud7a3":
         return codec == "euc_kr"
     if "\u3000" <= letter <= "\u303f" or "\uff00" <= letter <= "\uff5e" or letter in "“”‘’…—·":
@@ -160,11 +179,10 @@ def _is_ordinary(letter: str, codec: str) -> bool:
 
 def _whole_letters(sample: bytes) -> bytes:
     """The sample without a letter that its end cuts in two."""
-    for cut in range(4):
-        end = len(sample) - cut
-        if end and sample[end - 1] < 0x80:
+    for end in range(len(sample), max(0, len(sample) - 4), -1):
+        if sample[end - 1] < 0x80:
             return sample[:end]
-        if end and sample[end - 1] >= 0xC0:
+        if sample[end - 1] >= 0xC0:
             return sample[: end - 1]
     return sample
 
