@@ -1,8 +1,8 @@
 """A service process: requests come in on stdin, news and one result each go out on stdout, as JSON lines.
 
 The librarian (data and models) and the player (generation) are such processes. A line in is
-`{"id": 7, "type": "ImportData", …}` or `{"id": 7, "type": "Cancel"}`; a line out is
-`{"id": 7, "type": "Progress" | "TextGenerated" | …the result… | "Failed", …}`. The last line of a request is
+`{"ticket": 7, "type": "ImportData", …}` or `{"id": 7, "type": "Cancel"}`; a line out is
+`{"ticket": 7, "type": "Progress" | "TextGenerated" | …the result… | "Failed", …}`. The last line of a request is
 its result or `Failed`. The process ends when stdin closes, so that it never outlives the window.
 """
 
@@ -74,7 +74,7 @@ def serve(handlers: Handlers, *, num_threads: int) -> None:
     pending: dict[int, threading.Event] = {}
 
     def send(request_id: int, message: Any) -> None:
-        line = json.dumps({"id": request_id} | to_json(message), ensure_ascii=False) + "\n"
+        line = json.dumps({"ticket": request_id} | to_json(message), ensure_ascii=False) + "\n"
         with lock:
             _write_all(out, line)
 
@@ -93,11 +93,11 @@ def serve(handlers: Handlers, *, num_threads: int) -> None:
         for line in sys.stdin.buffer:
             value = json.loads(line)
             if value["type"] == "Cancel":
-                if value["id"] in pending:
-                    pending[value["id"]].set()
+                if value["ticket"] in pending:
+                    pending[value["ticket"]].set()
                 continue
-            pending[value["id"]] = threading.Event()
-            pool.submit(answer, value["id"], from_json(value), pending[value["id"]])
+            pending[value["ticket"]] = threading.Event()
+            pool.submit(answer, value["ticket"], from_json(value), pending[value["ticket"]])
         for event in list(pending.values()):
             event.set()
 

@@ -64,14 +64,14 @@ class Service(QObject):
         ticket = Ticket(self._next_id, self, on_result, on_news, on_failed)
         self._next_id += 1
         self._tickets[ticket.id] = ticket
-        self._write({"id": ticket.id} | to_json(request))
+        self._write({"ticket": ticket.id} | to_json(request))
         if len(self._tickets) == 1:
             self.busy_changed.emit(True)
         return ticket
 
     def cancel(self, ticket_id: int) -> None:
         if ticket_id in self._tickets:
-            self._write({"id": ticket_id, "type": "Cancel"})
+            self._write({"ticket": ticket_id, "type": "Cancel"})
 
     @property
     def is_busy(self) -> bool:
@@ -118,7 +118,7 @@ class Service(QObject):
         *lines, self._unread = self._unread.split(b"\n")
         for line in lines:
             value = json.loads(line.decode("utf-8", "surrogatepass"))
-            self._deliver(value["id"], from_json(value))
+            self._deliver(value["ticket"], from_json(value))
 
     def _on_stderr(self) -> None:
         assert self._process is not None

@@ -40,15 +40,15 @@ class Pipe:
 
     def send(self, request: Any) -> int:
         self.last_id += 1
-        self._write({"id": self.last_id} | to_json(request))
+        self._write({"ticket": self.last_id} | to_json(request))
         return self.last_id
 
     def cancel(self, request_id: int) -> None:
-        self._write({"id": request_id, "type": "Cancel"})
+        self._write({"ticket": request_id, "type": "Cancel"})
 
     def read(self) -> tuple[int, Any]:
         value = json.loads(self.process.stdout.readline())
-        return value["id"], from_json(value)
+        return value["ticket"], from_json(value)
 
     def ask(self, request: Any) -> tuple[list[Any], Any]:
         """The news on the way, and the result."""
