@@ -1,7 +1,7 @@
 """A service process: requests come in on stdin, news and one result each go out on stdout, as JSON lines.
 
 The librarian (data and models) and the player (generation) are such processes. A line in is
-`{"ticket": 7, "type": "ImportData", …}` or `{"id": 7, "type": "Cancel"}`; a line out is
+`{"ticket": 7, "type": "ImportData", …}` or `{"ticket": 7, "type": "Cancel"}`; a line out is
 `{"ticket": 7, "type": "Progress" | "TextGenerated" | …the result… | "Failed", …}`. The last line of a request is
 its result or `Failed`. The process ends when stdin closes, so that it never outlives the window.
 """
