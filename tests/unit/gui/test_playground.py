@@ -58,7 +58,7 @@ class RecordedService(Service):
 
     def _write(self, value: dict[str, Any]) -> None:
         if value["type"] == "Cancel":
-            self.cancelled.append(value["id"])
+            self.cancelled.append(value["ticket"])
 
     def ask(
         self, request: Any, on_result: Any = None, *, on_news: Any = None, on_failed: Any = None
