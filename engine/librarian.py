@@ -1,0 +1,138 @@
+"""The librarian: the process that keeps models and data (`python -m engine.librarian HOME`).
+
+Composition only: which request is answered by whom. Several threads, so that a page of rows is answered
+while a download runs; nothing heavy is imported before the first request that needs it.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from engine import messages as m
+from engine.errors import UserError
+from engine.home import Home
+from engine.model_library import TRASH_PREFIX, ModelLibrary
+from engine.service import Errand, Handlers, serve
+from engine.starters import all_starters, get_starter
+from engine.supervised import sweep_downloads
+
+log = logging.getLogger("tunebench.librarian")
+
+NUM_THREADS = 6
+DATA_REQUESTS = (
+    m.ImportData, m.PreviewData, m.ReadRows, m.ReadIssues, m.SetRoles, m.RenameData, m.DeleteData,
+    m.ViewTokens, m.CountTokens,
+)  # fmt: skip
+
+
+class Librarian:
+    """Answers the requests about models, starters and the machine; hands those about data on."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._models = ModelLibrary(home)
+        self._importing = threading.Lock()
+
+    def handlers(self) -> Handlers:
+        own: Handlers = {
+            m.ListData: self._list_data,
+            m.ListModels: self._list_models,
+            m.GetStarter: self._get_starter,
+            m.AddModel: self._add_model,
+            m.GetHubModel: self._get_hub_model,
+            m.DeleteModel: self._delete_model,
+            m.RestoreFromTrash: self._restore,
+            m.DescribeMachine: self._describe_machine,
+            m.EstimateRun: self._estimate,
+        }
+        return own | {kind: self._about_data for kind in DATA_REQUESTS}
+
+    # ------------------------------------------------------------------------------------------- lists
+
+    def _list_models(self, _request: m.ListModels, _errand: Errand) -> m.ModelList:
+        return m.ModelList(tuple(self._models.list()), tuple(self._models.starters()))
+
+    def _list_data(self, _request: m.ListData, _errand: Errand) -> m.DataList:
+        starters = [starter.info(self._home) for starter in all_starters() if starter.kind == "data"]
+        return m.DataList(tuple(self._data_library().list()), tuple(starters))
+
+    # ------------------------------------------------------------------------------------------ models
+
+    def _get_starter(self, request: m.GetStarter, errand: Errand) -> m.ModelInfo | m.DatasetInfo:
+        return get_starter(self._home, request.id, errand.progress, errand.check)
+
+    def _add_model(self, request: m.AddModel, errand: Errand) -> m.ModelInfo:
+        return self._models.add(request.path, request.name, errand.progress, errand.check)
+
+    def _get_hub_model(self, request: m.GetHubModel, errand: Errand) -> m.ModelInfo:
+        return self._models.get_hub(request.repo_id, request.revision, errand.progress, errand.check)
+
+    def _delete_model(self, request: m.DeleteModel, _errand: Errand) -> m.Done:
+        num_bytes = self._models.info(request.id).num_bytes
+        return m.Done(self._models.delete(request.id), num_bytes)
+
+    def _restore(self, request: m.RestoreFromTrash, _errand: Errand) -> m.Done:
+        """The token says whether it was a model or a data set."""
+        if request.token.startswith(TRASH_PREFIX):
+            return m.Done(request.token, self._models.restore(request.token).num_bytes)
+        library = self._data_library()
+        if library.owns(request.token):
+            return m.Done(request.token, library.restore(request.token).num_bytes)
+        raise UserError(
+            "trash-not-found", "There is nothing in the trash under {token!r}.", token=request.token
+        )
+
+    # ------------------------------------------------------------------------------ machine, estimates
+
+    def _describe_machine(self, _request: m.DescribeMachine, _errand: Errand) -> m.MachineInfo:
+        from engine.device import describe_machine
+
+        return describe_machine(self._home)
+
+    def _estimate(self, request: m.EstimateRun, errand: Errand) -> m.RunEstimate:
+        with self._importing:
+            from engine.estimate import estimate_run
+        return estimate_run(self._home, request.recipe, errand.progress)
+
+    # -------------------------------------------------------------------------------------------- data
+
+    def _about_data(self, request: Any, errand: Errand) -> Any:
+        return self._data_handlers[type(request)](request, errand)
+
+    @functools.cached_property
+    def _data_handlers(self) -> Handlers:
+        with self._importing:
+            from engine.data.requests import handlers
+        return handlers(self._home)
+
+    def _data_library(self) -> Any:
+        with self._importing:
+            from engine.data.library import DataLibrary
+        return DataLibrary(self._home)
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until stdin closes."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    home = Home.locate(arguments[0] if arguments else None)
+    try:
+        home.create()
+        removed = sweep_downloads(home.downloads)
+    except OSError as refusal:  # lists still work; whatever writes says the same in its own answer
+        log.warning("%s cannot be written: %s", Path(refusal.filename or home.root), refusal.strerror)
+    else:
+        for name in removed:
+            log.warning("removed an unfinished download: %s", name)
+    serve(Librarian(home).handlers(), num_threads=NUM_THREADS)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

