@@ -93,7 +93,7 @@ class ExperimentsPanel(Page):
         self.table.customContextMenuRequested.connect(self._on_menu)
         self.table.doubleClicked.connect(self._on_opened)
         self.table.selectionModel().selectionChanged.connect(lambda *_: self._write())
-        bind(self.table.setAccessibleName, "Runs")
+        bind(self.table.setAccessibleName, "All runs")
         self.search = QLineEdit()
         self.search.setClearButtonEnabled(True)
         self.search.setMaximumWidth(320)

@@ -352,8 +352,8 @@ def _environment_facts(detail: RunDetail) -> list[Fact]:
 
 ENVIRONMENT_WORDS = {
     "python": "Python",
-    "system": "System",
-    "platform": "System",
+    "system": "Operating system",
+    "platform": "Operating system",
     "processor": "Processor",
     "device": "Device",
     "device_name": "Name of the device",
