@@ -29,8 +29,11 @@ def generate_command(options: argparse.Namespace, home: Home, terminal: Terminal
         seed=options.seed,
     )
     terminal.progress("loading", 0, 0)
+    from transformers.utils import logging as transformers_logging
+
     from engine.generate import Generator  # torch: only now
 
+    transformers_logging.disable_progress_bar()
     generator = Generator.load(home, _source(home, options.source))
     terminal.end_line()
     made = generator.reply(messages, settings)
