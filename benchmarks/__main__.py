@@ -18,7 +18,7 @@ def main() -> int:
     parser.add_argument("--home", type=Path, required=True, help="a home that holds the starter model")
     parser.add_argument("--json", type=Path, help="where to write the result")
     parser.add_argument("--runs", type=int, default=3, help="runs of each side, interleaved")
-    parser.add_argument("--steps", type=int, default=12, help="optimiser steps of each run")
+    parser.add_argument("--steps", type=int, default=24, help="optimiser steps of each run")
     arguments = parser.parse_args()
     result = ROWS[arguments.row](arguments.home, num_runs=arguments.runs, num_steps=arguments.steps)
     text = json.dumps(result, indent=1)

@@ -24,13 +24,16 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets" / "starters"
 PROGRAM = Path(__file__).resolve().parent.parent
 LEARNING_RATE = 5e-4
 NUM_HELD_OUT = 32
+BATCH_SIZE = 8
+WARMUP_STEPS = 3
 
 
 def compare(home: Path, *, num_runs: int, num_steps: int) -> dict[str, Any]:
     """Interleaved runs of both sides; the result as `docs/performance.md` shows it."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        rows = mixed_rows()
+        # One epoch: both sides see every row once, each in its own order.
+        rows = mixed_rows()[: NUM_HELD_OUT + num_steps * BATCH_SIZE]
         (work / "train.json").write_text(json.dumps(rows[NUM_HELD_OUT:]), encoding="utf-8")
         (work / "held_out.json").write_text(json.dumps(rows[:NUM_HELD_OUT]), encoding="utf-8")
         runs: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
@@ -57,13 +60,13 @@ def compare(home: Path, *, num_runs: int, num_steps: int) -> dict[str, Any]:
 
 
 def mixed_rows() -> list[dict[str, str]]:
-    """The starter's support desk with nought to four earlier questions and replies in each prompt: 40 to 400 tokens."""
+    """The support desk with nought to three earlier questions and replies in each prompt: 60 to 400 tokens."""
     lines = (ASSETS / "support-desk.jsonl").read_text(encoding="utf-8").splitlines()
     desk = [json.loads(line) for line in lines]
     chance = random.Random(7)
     rows = []
     for row in desk:
-        earlier = chance.sample(desk, chance.choice([0, 0, 1, 2, 4]))
+        earlier = chance.sample(desk, chance.choice([0, 0, 1, 2, 3]))
         told = "".join(f"Customer: {other['prompt']}\nDesk: {other['completion']}\n\n" for other in earlier)
         rows.append({"prompt": told + row["prompt"], "completion": row["completion"]})
     chance.shuffle(rows)

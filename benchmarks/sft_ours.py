@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from benchmarks.sft import LEARNING_RATE, STARTER
+from benchmarks.sft import LEARNING_RATE, STARTER, WARMUP_STEPS
 from engine.data.library import DataLibrary
 from engine.home import Home
 from engine.journal import read_journal
@@ -26,8 +26,8 @@ def main(library: Path, work: Path, out: Path, num_steps: int) -> None:
     (out / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")
     DataLibrary(home).import_files([out / "train.jsonl"], "rows")
     recipe = Recipe(
-        name="benchmark", model=STARTER, data="rows", num_steps=num_steps, learning_rate=LEARNING_RATE, warmup_steps=0,
-        schedule="constant", validation_fraction=0.0, eval_every_steps=num_steps, save_every_steps=num_steps,
+        name="benchmark", model=STARTER, data="rows", num_steps=num_steps, learning_rate=LEARNING_RATE, warmup_steps=WARMUP_STEPS,
+        schedule="cosine", validation_fraction=0.0, eval_every_steps=num_steps, save_every_steps=num_steps,
         sample_max_new_tokens=1, num_threads=os.cpu_count(),
     )  # fmt: skip
     run_id = create_run(home, recipe)

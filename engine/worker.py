@@ -210,14 +210,16 @@ class Worker:
     def _environment(self, device: str, dtype: str, data_hash: str) -> dict[str, Any]:
         import torch
 
+        from engine.device import processor_name
+
         packages = ("torch", "transformers", "peft", "safetensors", "tokenizers")
         return {
             "python": platform.python_version(),
             "system": platform.platform(),
-            "processor": _processor_name(),
+            "processor": processor_name(),
             "packages": {"tunebench": VERSION} | {name: version(name) for name in packages},
             "device": device,
-            "device_name": torch.cuda.get_device_name() if device == "cuda" else _processor_name(),
+            "device_name": torch.cuda.get_device_name() if device == "cuda" else processor_name(),
             "dtype": dtype,
             "num_threads": torch.get_num_threads(),
             "seed": self._recipe.seed,
@@ -269,15 +271,6 @@ def _be_nice(process: psutil.Process) -> None:
 
 def _is_cpu_oom(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-
-
-def _processor_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor())
 
 
 if __name__ == "__main__":
