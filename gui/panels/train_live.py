@@ -216,9 +216,9 @@ class LiveView(QWidget):
 def loss_curves(train: Points, validation: Points, weight: float) -> list[Curve]:
     """Training loss, raw and smoothed by `weight`, and validation loss; each given as (steps, values)."""
     steps, values = train
-    smoothed = Curve("train_loss", "Training", steps, smooth(values, weight), "line", 0)
-    raw = [Curve("train_loss_raw", "Training, raw", steps, values, "raw", 0)] if weight else []
-    return [*raw, smoothed, Curve("val_loss", "Validation", validation[0], validation[1], "points", 1)]
+    smoothed = Curve("train_loss", "Training loss", steps, smooth(values, weight), "line", 0)
+    raw = [Curve("train_loss_raw", "Training loss", steps, values, "raw", 0)] if weight else []
+    return [*raw, smoothed, Curve("val_loss", "Validation loss", validation[0], validation[1], "points", 1)]
 
 
 def _rate(value: float) -> str:

@@ -6,6 +6,7 @@ Knows numbers and steps; nothing of runs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -468,6 +469,16 @@ class _Axis(pg.AxisItem):  # type: ignore[misc]
         super().__init__(side)
         self._write = format_tick
         self.enableAutoSIPrefix(False)
+
+    def tickSpacing(self, low: float, high: float, size: float) -> list[tuple[float, float]]:
+        """One level of round values, with room for their texts."""
+        is_upright = self.orientation in ("left", "right")
+        raw = abs(high - low) / max(2.0, size / (26 if is_upright else 64))
+        if not raw > 0:
+            return [(1.0, 0.0)]
+        power = 10.0 ** math.floor(math.log10(raw))
+        step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)
+        return [(step if is_upright else max(1.0, step), 0.0)]
 
     def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
         return [self._write(10**value if self.logMode else value) for value in values]
