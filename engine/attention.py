@@ -35,7 +35,7 @@ class _ShortCausalAttention(torch.autograd.Function):
         return torch.bmm(_probabilities(q, k, scale), v).view(q_BHTE.shape)
 
     @staticmethod
-    def backward(ctx: Any, grad_BHTE: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_BHTE: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         q, k, v = ctx.saved_tensors
         q_shape, k_shape = ctx.sizes
         grad = grad_BHTE.reshape(q.shape)

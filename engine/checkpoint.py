@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -71,7 +72,7 @@ def save_checkpoint(
 def commit_folder(staging: Path, target: Path) -> int:
     """Sync every file, write the manifest, sync it, rename, sync the parent. Returns the bytes in it."""
     files = sorted(path for path in staging.rglob("*") if path.is_file() and path.name != MANIFEST_NAME)
-    manifest = {}
+    manifest: dict[str, dict[str, Any]] = {}
     for path in files:
         manifest[path.relative_to(staging).as_posix()] = {"sha256": sha256(path), "size": path.stat().st_size}
         _sync(path)
@@ -119,7 +120,7 @@ def list_checkpoints(run_folder: Path) -> list[int]:
 
 def latest_sound_checkpoint(run_folder: Path) -> tuple[int | None, list[str]]:
     """The newest checkpoint whose files are what was written, and a sentence for each newer one that is not."""
-    complaints = []
+    complaints: list[str] = []
     for step in reversed(list_checkpoints(run_folder)):
         wrong = verify_folder(checkpoint_path(run_folder, step))
         if wrong is None:

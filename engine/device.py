@@ -10,7 +10,6 @@ import functools
 import json
 import logging
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -244,13 +243,3 @@ def _timed(work: Any, device: str) -> float:
 
 if __name__ == "__main__":
     sys.stdout.write(json.dumps(probe()) + "\n")
-
-
-def processor_name() -> str:
-    """The processor's own name, e.g. "AMD EPYC"."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor())

@@ -34,7 +34,7 @@ class _LoraProduct(torch.autograd.Function):
         return y_NO.addmm_(u_NR, b_OR.T, alpha=scale)
 
     @staticmethod
-    def backward(ctx: Any, grad_NO: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_NO: Tensor) -> tuple[Tensor | None, ...]:
         x_NI, weight_OI, a_RI, b_OR, u_NR = ctx.saved_tensors
         grad_u_NR = torch.mm(grad_NO, b_OR).mul_(ctx.scale)
         grad_a_RI = torch.mm(grad_u_NR.T, x_NI)
@@ -62,7 +62,7 @@ def fuse_lora_layers(model: nn.Module) -> int:
     count = 0
     for module in model.modules():
         if isinstance(module, PeftLinear) and _is_plain(module):
-            module.forward = types.MethodType(_fused_forward, module)  # type: ignore[method-assign]
+            module.forward = types.MethodType(_fused_forward, module)
             count += 1
     return count
 

@@ -84,7 +84,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         grad_hidden_ND, grad_head_VD = ctx.saved_tensors
         return (
             None if grad_hidden_ND is None else grad_hidden_ND * grad_total.to(grad_hidden_ND.dtype),

@@ -5,13 +5,15 @@ The same code serves the worker and the estimate, so that both speak of the same
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from engine.data.encode import Encoded, encode_all
 from engine.data.examples import Conversation, Example
-from engine.data.library import DataLibrary, Dataset
+from engine.data.dataset import Dataset
+from engine.data.library import DataLibrary
 from engine.data.split import split_rows
 from engine.errors import UserError
 from engine.home import Home
@@ -85,11 +87,11 @@ def _num_trained(row: Encoded) -> int:
     return sum(label != IGNORE_INDEX for label in row.labels[1:])
 
 
-def _pinned(recipe: Recipe, dataset: Dataset, numbers: Sequence[int], count: int) -> list[PinnedPrompt]:
+def _pinned(recipe: Recipe, dataset: Dataset, numbers: Iterable[int], count: int) -> list[PinnedPrompt]:
     """The recipe's own prompts, else the first of the held-out rows, with their answers to compare."""
     if recipe.sample_prompts:
         return [PinnedPrompt(prompt) for prompt in recipe.sample_prompts]
-    return [_as_prompt(dataset.example(int(number))) for number in numbers[:count]]
+    return [_as_prompt(dataset.example(int(number))) for number in islice(numbers, count)]
 
 
 def _as_prompt(example: Example) -> PinnedPrompt:

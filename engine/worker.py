@@ -210,7 +210,7 @@ class Worker:
     def _environment(self, device: str, dtype: str, data_hash: str) -> dict[str, Any]:
         import torch
 
-        from engine.device import processor_name
+        from engine.machine import processor_name
 
         packages = ("torch", "transformers", "peft", "safetensors", "tokenizers")
         return {
@@ -264,7 +264,10 @@ def _limit_threads(count: int) -> None:
 def _be_nice(process: psutil.Process) -> None:
     """Give way to the window and to everything else a person does."""
     try:
-        process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else NICENESS)
+        if sys.platform == "win32":
+            process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
+        else:
+            process.nice(NICENESS)
     except psutil.AccessDenied as refused:
         log.warning("could not lower the priority: %s", refused)
 

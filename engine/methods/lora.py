@@ -22,7 +22,7 @@ class Lora:
         config = LoraConfig(
             task_type="CAUSAL_LM",
             r=recipe.rank,
-            lora_alpha=recipe.alpha,  # type: ignore[arg-type] # peft divides by it; a fraction is fine
+            lora_alpha=recipe.alpha,  # peft divides by it; a fraction is fine
             lora_dropout=recipe.dropout,
             target_modules="all-linear" if targets == ["all-linear"] else targets,
         )
