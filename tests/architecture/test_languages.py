@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,10 @@ TEXTS: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
     "Page": ((0, 1), ("title", "sentence")),
     "EmptyState": ((1, 2, 3), ("title", "sentence", "button_text")),
 }
-ERRORS = {"UserError", "UsageError", "HistoryError"}
+RAISED = {"UserError", "UsageError", "HistoryError"}
+
+# Where the sentence of an error stands among the arguments of what makes it.
+TEMPLATES = dict.fromkeys(RAISED, 1) | {"_Wrong": 1, "Problem": 1, "wrong": 0, "Failed": 2, "RunFailed": 3}
 
 
 def catalogue(path: Path) -> dict[str, str]:
@@ -92,47 +96,78 @@ def called(call: ast.Call, page_classes: set[str]) -> str:
     return ""
 
 
-def literals(node: ast.expr, constants: dict[str, ast.expr]) -> Iterator[str]:
-    """The texts that an argument can be: a literal, either side of a choice, or an entry of a table of words."""
+Words = dict[str, list[ast.expr]]
+
+
+def assigned(statements: Iterable[ast.AST]) -> Words:
+    """What each name is set to, anywhere in these statements."""
+    found: Words = {}
+    for statement in statements:
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            for target in targets:
+                if isinstance(target, ast.Name):
+                    found.setdefault(target.id, []).append(statement.value)
+    return found
+
+
+def calls(tree: ast.Module) -> Iterator[tuple[ast.Call, Words]]:
+    """Every call of a module, with the names that are known where it stands: its function's and the module's."""
+    shared = assigned(tree.body)
+
+    def visit(node: ast.AST, known: Words) -> Iterator[tuple[ast.Call, Words]]:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            known = shared | assigned(ast.walk(node))
+        if isinstance(node, ast.Call):
+            yield node, known
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, known)
+
+    return visit(tree, shared)
+
+
+def literals(node: ast.expr, known: Words, depth: int = 4) -> Iterator[str]:
+    """The texts that an argument can be: a literal, either side of a choice, a name's, or a table's entry."""
+    if depth == 0:
+        return
     match node:
         case ast.Constant(value=str(text)):
             yield text
         case ast.IfExp(body=body, orelse=orelse):
-            yield from literals(body, constants)
-            yield from literals(orelse, constants)
-        case ast.Subscript(value=ast.Name(id=name)) if name in constants:
-            yield from values_of(constants[name])
-        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="get")) if name in constants:
-            yield from values_of(constants[name])
+            yield from literals(body, known, depth)
+            yield from literals(orelse, known, depth)
+        case ast.Name(id=name):
+            for value in known.get(name, []):
+                yield from literals(value, known, depth - 1)
+        case ast.Subscript(value=ast.Name(id=name)):
+            yield from entries(known.get(name, []))
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="get"), args=arguments):
+            yield from entries(known.get(name, []))
+            for other in arguments[1:]:
+                yield from literals(other, known, depth - 1)
 
 
-def values_of(node: ast.expr) -> Iterator[str]:
-    if isinstance(node, ast.Dict):
-        for value in node.values:
+def entries(tables: list[ast.expr]) -> Iterator[str]:
+    for table in tables:
+        for value in table.values if isinstance(table, ast.Dict) else []:
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
                 yield value.value
 
 
 def visible_texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """Every English key of a module of the window, with its line."""
-    constants = {
-        target.id: statement.value
-        for statement in tree.body if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value
-        for target in (statement.targets if isinstance(statement, ast.Assign) else [statement.target])
-        if isinstance(target, ast.Name)
-    }  # fmt: skip
-    classes = (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
     pages = {
         node.name
-        for node in classes
-        if any(isinstance(base, ast.Name) and base.id == "Page" for base in node.bases)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        and any(isinstance(base, ast.Name) and base.id == "Page" for base in node.bases)
     }
-    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+    for call, known in calls(tree):
         positions, keywords = TEXTS.get(called(call, pages), ((), ()))
         arguments = [call.args[position] for position in positions if position < len(call.args)]
         arguments += [keyword.value for keyword in call.keywords if keyword.arg in keywords]
         for argument in arguments:
-            for text in literals(argument, constants):
+            for text in literals(argument, known):
                 if any(letter.isalpha() for letter in text):
                     yield call.lineno, text
 
@@ -176,17 +211,47 @@ def test_every_setting_of_a_recipe_has_a_chinese_name_and_help() -> None:
 
 
 def templates(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """The sentences of a module's errors; the second argument, after the code."""
-    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-        name = called(call, set())
-        if name not in ERRORS:
-            continue
-        wanted = call.args[1:2] + [
-            each.value for each in call.keywords if each.arg in ("message", "template")
-        ]
-        for argument in wanted:
-            for text in literals(argument, {}):
+    """The sentences of a module's errors, with their lines."""
+    for call, known in calls(tree):
+        place = TEMPLATES.get(called(call, set()))
+        if place is None and _is_error_init(call):
+            place = 1
+        if place is not None and place < len(call.args):
+            for text in literals(call.args[place], known):
                 yield call.lineno, text
+    for row in (node for node in ast.walk(tree) if isinstance(node, ast.Tuple)):
+        match row.elts:  # a table of (what, code, sentence)
+            case [_, ast.Constant(value=str(code)), sentence] if re.fullmatch(r"[a-z]+(-[a-z]+)+", code):
+                for text in literals(sentence, assigned(tree.body)):
+                    yield row.lineno, text
+
+
+def _is_error_init(call: ast.Call) -> bool:
+    """super().__init__("code", "A sentence.") in a class of errors."""
+    match call:
+        case ast.Call(
+            func=ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr="__init__"),
+            args=[ast.Constant(value=str()), ast.Constant(value=str(sentence)), *_],
+        ):
+            return " " in sentence
+    return False
+
+
+def test_the_scan_of_errors_finds_what_it_looks_for() -> None:
+    code = """
+LATE = "Late {n}."
+def fail(reason):
+    text = "Local."
+    fields = {}
+    raise UserError("a-b", "Direct {x!r}.", x=1) if reason else UsageError("a-c", text)
+    known = ((KeyError, "a-d", LATE),)
+    Failed("e", text.format(), "Third.", fields)
+class E(UserError):
+    def __init__(self):
+        super().__init__("a-e", "In init.")
+"""
+    found = {text for _line, text in templates(ast.parse(code))}
+    assert found == {"Direct {x!r}.", "Local.", "Late {n}.", "Third.", "In init."}
 
 
 def test_every_error_of_the_engine_and_the_history_has_a_chinese_sentence() -> None:
@@ -200,20 +265,27 @@ def test_every_error_of_the_engine_and_the_history_has_a_chinese_sentence() -> N
     assert missing == [], f"{len(missing)} sentences have no translation:\n" + "\n".join(missing)
 
 
+def test_every_reason_and_issue_of_data_has_a_chinese_sentence() -> None:
+    from engine.data.issues import TEMPLATES as issues
+    from engine.data.shapes import REASONS as reasons
+
+    assert [text for text in (*issues.values(), *reasons.values()) if text not in WORDS] == []
+
+
 def test_errors_give_the_fields_that_their_sentences_name() -> None:
     """A sentence with a field that is not passed would fail at the worst moment."""
     wrong = []
     for package in ("engine", "storage", "cli"):
         for path, tree in modules(package):
-            for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-                if called(call, set()) not in ERRORS or len(call.args) < 2:
+            for call, known in calls(tree):
+                if called(call, set()) not in RAISED or len(call.args) < 2:
                     continue
                 given = {each.arg for each in call.keywords}
                 if None in given:
                     continue  # **fields: known only when it runs
-                for text in literals(call.args[1], {}):
-                    if fields(text) != given:
-                        wrong.append(
-                            f"{path.relative_to(PROGRAM)}:{call.lineno}: {text} {sorted(map(str, given))}"
-                        )
+                wrong += [
+                    f"{path.relative_to(PROGRAM)}:{call.lineno}: {text} {sorted(map(str, given))}"
+                    for text in literals(call.args[1], known)
+                    if not fields(text) <= given
+                ]
     assert wrong == []
