@@ -248,7 +248,8 @@ class DatasetInfo:
 
     `roles` maps a column to one of the roles of `shape` (e.g. {"question": "prompt"}); `shape` is
     prompt-completion, instruction, chat or text; `reason` says why it was taken to be that, and is
-    `reason_template` filled in from `reason_fields`.
+    `reason_template` filled in from `reason_fields`. `skipped` names the files of a folder or archive that
+    hold no data.
     """
 
     name: str
@@ -268,6 +269,7 @@ class DatasetInfo:
     licence: str = ""
     reason_template: str = ""
     reason_fields: dict[str, str] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -557,7 +559,8 @@ class EstimateRun:
 
 @dataclass(frozen=True)
 class RunEstimate:
-    """A first estimate before Start. Seconds and bytes; `problems` are sentences in English."""
+    """A first estimate before Start. Seconds and bytes; `problems` are sentences in English, `notes` the same with
+    their templates, for the window's language."""
 
     seconds: float
     num_steps: int
@@ -568,6 +571,7 @@ class RunEstimate:
     num_tokens: int
     trained_token_share: float
     problems: tuple[str, ...] = ()
+    notes: tuple[Failed, ...] = ()
 
 
 # ------------------------------------------------------------------------------------ player requests

@@ -54,7 +54,7 @@ class ExampleMaker:
             RowProblem: what is wrong with which value, and what was expected.
         """
         if self._shape == "text":
-            return PlainText(self._text(values, "text"))
+            return PlainText(self._text(values, "text", may_be_lines=True))
         system = self._optional(values, "system")
         first = (ChatMessage("system", system),) if system else ()
         if self._shape == "chat":
@@ -71,7 +71,7 @@ class ExampleMaker:
 
     # ------------------------------------------------------------------------------------- values
 
-    def _text(self, values: Mapping[str, Any], role: str) -> str:
+    def _text(self, values: Mapping[str, Any], role: str, *, may_be_lines: bool = False) -> str:
         column = self._column[role]
         if column not in values:
             found = ", ".join(list(values)[:8]) or "nothing"
@@ -79,6 +79,8 @@ class ExampleMaker:
         value = values[column]
         if value is None or value == "":
             raise RowProblem("empty-value", column, value or "null" if value is None else "")
+        if may_be_lines and type(value) is list and value and all(type(line) is str for line in value):
+            value = "\n".join(value)
         text = self._as_text(column, value)
         if not text or text.isspace():
             raise RowProblem("empty-value", column, text)

@@ -59,6 +59,15 @@ TEMPLATES: dict[str, str] = {
     "empty-conversation": (
         "Row {row} of {file} has no turns in {column!r}. Expected at least one question and answer."
     ),
+    "answer-elsewhere": (
+        "Row {row} of {file}: the answer {value!r} does not stand at character {start} of its context, where "
+        "{found!r} stands. Expected the answer there."
+    ),
+    "not-translated": "Row {row} of {file} has no translation of {value!r}. Expected one.",
+    "doubtful-translation": (
+        "Row {row} of {file} is marked as doubtful (fuzzy) by its translators. Expected a translation that "
+        "someone has checked."
+    ),
     "no-assistant-turn": (
         "Row {row} of {file} has no turn of the assistant in {column!r}, so nothing can be learned from it."
     ),

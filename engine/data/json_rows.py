@@ -106,8 +106,8 @@ def count_keys(value: Any) -> int:
 def _utf8_lines(source: Source) -> Iterator[tuple[int, bytes]]:
     """The lines with their numbers; an endless one is given once, cut, and the rest of it passed over."""
     with source.open() as file:
-        if file.read(3) != b"\xef\xbb\xbf":
-            file.seek(0)
+        if file.peek(3).startswith(b"\xef\xbb\xbf"):
+            file.read(3)
         number = 0
         while line := file.readline(MAX_ROW_CHARS + 2):
             number += 1
@@ -232,6 +232,60 @@ def _wrapped(item: Any) -> Any:
     if isinstance(item, list) and item and all(isinstance(turn, dict) for turn in item):
         return {"messages": item}
     return item
+
+
+def read_squad(source: Source) -> Iterator[Row | RowIssue]:
+    """Questions about paragraphs, as SQuAD and its kin keep them: one row a question.
+
+    An answer that does not stand where it is said to stand is an issue: whoever marks answers in the text would
+    learn the wrong place.
+    """
+    with source.open_whole() as file:
+        value = parse(file.read().removeprefix(b"\xef\xbb\xbf"))
+    number = 0
+    for article in value["data"]:
+        for paragraph in article["paragraphs"]:
+            for asked in paragraph["qas"]:
+                number += 1
+                try:
+                    yield Row(number, _question(article, paragraph, asked))
+                except RowProblem as problem:
+                    yield problem.at(source.label, number)
+
+
+def is_squad(head: bytes) -> bool:
+    return b'"paragraphs"' in head and b'"data"' in head and b'"context"' in head
+
+
+def _question(article: Any, paragraph: Any, asked: Any) -> dict[str, Any]:
+    """The row of a question: its first answer, and all of them."""
+    if not isinstance(asked, dict) or not isinstance(asked.get("question"), str):
+        raise RowProblem("missing-column", "question", asked, found=kind_name(asked))
+    context = paragraph.get("context")
+    if not isinstance(context, str):
+        raise RowProblem("missing-column", "context", found=", ".join(list(paragraph)[:8]))
+    answers = [answer for answer in asked.get("answers") or [] if isinstance(answer, dict)]
+    row = {
+        "id": asked.get("id"),
+        "title": article.get("title") or "",
+        "context": context,
+        "question": asked["question"],
+    }
+    if not answers:
+        raise RowProblem("empty-value", "answers", "[]")
+    for answer in answers:
+        text, start = answer.get("text"), answer.get("answer_start")
+        if (
+            isinstance(start, int)
+            and start >= 0
+            and isinstance(text, str)
+            and not context.startswith(text, start)
+        ):
+            raise RowProblem(
+                "answer-elsewhere", "answers", text, start=start, found=context[start : start + 40]
+            )
+    texts = [answer.get("text") for answer in answers]
+    return row | {"answer": texts[0], "answer_start": answers[0].get("answer_start"), "answers": texts}
 
 
 def _read_elements(source: Source, content: bytes) -> Iterator[Row | RowIssue]:

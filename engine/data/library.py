@@ -94,7 +94,7 @@ class DataLibrary:
 
         Where no shape is found, `info.shape` is "" and every role is ignore.
         """
-        sources = sources_of(paths)
+        sources, skipped = sources_of(paths)
         items = list(islice(read_rows(sources[0]), max(num_rows, SAMPLE_ROWS)))
         rows = [item.values for item in items if isinstance(item, Row)]
         if not rows:
@@ -114,7 +114,7 @@ class DataLibrary:
             shape=shape.name, reason=shape.reason, columns=columns, roles=shape.roles,
             num_bytes=sum(source.num_bytes for source in sources), created_utc="",
             sources=tuple(source.label for source in sources), reason_template=shape.template,
-            reason_fields=shape.fields,
+            reason_fields=shape.fields, skipped=tuple(skipped),
         )  # fmt: skip
         page = RowsPage(info.name, 0, columns, cells, len(cells), tuple(range(len(cells))))
         return DataPreview(info, page, tuple(sorted(issues, key=lambda issue: issue.row)))
@@ -148,13 +148,14 @@ class DataLibrary:
             UserError: naming what is wrong with the name, a file, the roles or all rows.
         """
         name = checked_name(name)
-        sources = sources_of(paths)
+        sources, skipped = sources_of(paths)
         plan = make_plan(sources, roles or {})
         labels = [source.label for source in sources]
         with self._staging() as folder:
             info = self._fill(
                 folder, read_all(sources, progress, check), plan, name=name, task=task, labels=labels
             )
+            _write_card(folder, dataclasses.replace(info, skipped=tuple(skipped)))
             if not info.rows_kept:
                 raise nothing_usable(sources, list(_read_issues(folder)))
             with self._lock():
@@ -192,7 +193,9 @@ class DataLibrary:
                     "changed.",
                     count=new.rows_read, files=name, reason=first,
                 )  # fmt: skip
-            new = dataclasses.replace(new, created_utc=old.created_utc, title=old.title, licence=old.licence)
+            new = dataclasses.replace(
+                new, created_utc=old.created_utc, title=old.title, licence=old.licence, skipped=old.skipped
+            )
             _write_card(folder, new)
             del dataset
             with self._lock():

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from engine.data.json_rows import read_json, read_json_lines
+from engine.data.archives import contents_of, is_archive, label_columns
+from engine.data.arrow_rows import read_arrow
+from engine.data.json_rows import is_squad, read_json, read_json_lines, read_squad
 from engine.data.rows import Row
-from engine.data.sources import MARKS, Source, find_codec
+from engine.data.sheet_rows import read_sheet
+from engine.data.sources import MARKS, Source, data_suffix, find_codec
 from engine.data.table_rows import find_dialect, read_table
 from engine.data.text_rows import read_text
+from engine.data.translation_rows import read_catalogue, read_memory
+from engine.data.yaml_rows import read_yaml
 from engine.errors import UserError
 from engine.messages import RowIssue
 
@@ -19,31 +24,50 @@ READERS: dict[str, Reader] = {
     ".jsonl": read_json_lines, ".ndjson": read_json_lines, ".json": read_json,
     ".csv": read_table, ".tsv": read_table, ".tab": read_table,
     ".txt": read_text, ".md": read_text, ".text": read_text,
+    ".parquet": read_arrow, ".arrow": read_arrow, ".feather": read_arrow,
+    ".xlsx": read_sheet, ".xls": read_sheet, ".ods": read_sheet,
+    ".po": read_catalogue, ".mo": read_catalogue, ".tmx": read_memory,
+    ".yml": read_yaml, ".yaml": read_yaml,
 }  # fmt: skip
-FORMATS = "JSONL, JSON, CSV, TSV, TXT"
+BINARY = {".parquet", ".arrow", ".feather", ".xlsx", ".xls", ".ods", ".mo"}
+FORMATS = (
+    "JSONL, JSON, CSV, TSV, TXT, Markdown, Parquet, Arrow, XLSX, PO, MO, TMX, YAML, or a ZIP, TAR or folder"
+)
 SIGNS = (
     (b"%PDF", "a PDF"), (b"\x89PNG", "a picture"), (b"\xff\xd8\xff", "a picture"), (b"GIF8", "a picture"),
-    (b"\xd0\xcf\x11\xe0", "an old Office file"), (b"\x7fELF", "a program"), (b"MZ", "a program"),
-    (b"SQLite format 3", "a database"), (b"GGUF", "a model"), (b"PK\x03\x04", "a ZIP archive"),
-    (b"\x1f\x8b", "a gzip archive"), (b"\x28\xb5\x2f\xfd", "a zstd archive"), (b"PAR1", "a Parquet file"),
-    (b"ARROW1", "an Arrow file"),
+    (b"\x7fELF", "a program"), (b"MZ", "a program"), (b"SQLite format 3", "a database"), (b"GGUF", "a model"),
+    (b"Rar!", "a RAR archive"), (b"7z\xbc\xaf", "a 7z archive"), (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ", "an xz archive"),
+)  # fmt: skip
+BINARY_SIGNS: tuple[tuple[bytes, Reader], ...] = (
+    (b"PAR1", read_arrow), (b"ARROW1", read_arrow), (b"\xde\x12\x04\x95", read_catalogue),
+    (b"\x95\x04\x12\xde", read_catalogue),
 )  # fmt: skip
 
 
-def sources_of(paths: Sequence[str | Path]) -> list[Source]:
-    """The files to read, each with a label of its own.
+def sources_of(paths: Sequence[str | Path]) -> tuple[list[Source], list[str]]:
+    """The files to read, each with a label of its own, and what folders and archives hold besides.
 
     Raises:
-        UserError: "file-missing", "not-a-file", "file-empty" or "format-unknown"; nothing has been read then.
+        UserError: "file-missing", "file-empty", "no-files", or what is wrong with an archive; no row has been read.
     """
     if not paths:
         raise UserError("no-files", "No file was given. Name at least one.")
-    files = [_checked(Path(path)) for path in paths]
+    files = [Path(path) for path in paths]
     names = [path.name for path in files]
-    labels = [
-        path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}" for path in files
-    ]
-    return [Source(path, label) for path, label in zip(files, labels, strict=True)]
+    labels = label_columns(names) if len(files) > 1 else {}
+    sources: list[Source] = []
+    skipped: list[str] = []
+    for path in files:
+        head = _head(path)
+        if path.is_dir() or is_archive(path, head):
+            contents = contents_of(path, tuple(READERS))
+            sources += contents.sources
+            skipped += contents.skipped
+            continue
+        label = path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}"
+        sources.append(Source(path, label, columns={"label": labels[path.name]} if labels else None))
+    return sources, skipped
 
 
 def read_rows(source: Source) -> Iterator[Row | RowIssue]:
@@ -52,24 +76,36 @@ def read_rows(source: Source) -> Iterator[Row | RowIssue]:
     Raises:
         UserError: when the file as a whole cannot be read.
     """
-    return _reader_for(source)(source)
+    for item in _reader_for(source)(source):
+        if source.columns and isinstance(item, Row):
+            yield item._replace(values={**item.values, **source.columns})
+        else:
+            yield item
 
 
 def _reader_for(source: Source) -> Reader:
-    suffix = source.path.suffix.lower()
     with source.open() as file:
         head = file.read(4096)
+    if source.suffix in BINARY:
+        return READERS[source.suffix]
     for sign, what in SIGNS:
         if head.startswith(sign):
             raise _unknown(source, what)
+    for sign, reader in BINARY_SIGNS:
+        if head.startswith(sign):
+            return reader
+    if head.startswith(b"PK\x03\x04") and b"xl/" in head:
+        return read_sheet
     if b"\0" in head and not any(head.startswith(mark) for mark, _ in MARKS):
         with source.open() as file:
-            is_text = find_codec(file).startswith("utf-16") or suffix in READERS
+            is_text = find_codec(file).startswith("utf-16") or source.suffix in READERS
         if not is_text:
             raise _unknown(source, "a binary file")
-    if suffix == ".jsonl" and head.removeprefix(b"\xef\xbb\xbf").split()[:1] == [b"["]:
+    if source.suffix == ".json" and is_squad(head):
+        return read_squad
+    if source.suffix == ".jsonl" and head.removeprefix(b"\xef\xbb\xbf").split()[:1] == [b"["]:
         return read_json  # a list, pretty-printed, under the wrong name
-    return READERS.get(suffix) or _reader_by_content(source, head)
+    return READERS.get(source.suffix) or _reader_by_content(source, head)
 
 
 def _reader_by_content(source: Source, head: bytes) -> Reader:
@@ -81,7 +117,10 @@ def _reader_by_content(source: Source, head: bytes) -> Reader:
     return read_table if dialect.header and len(dialect.header) > 1 else read_text
 
 
-def _checked(path: Path) -> Path:
+def _head(path: Path) -> bytes:
+    """The first bytes of a file; nothing for a folder."""
+    if path.is_dir():
+        return b""
     if not path.exists():
         raise UserError("file-missing", "There is no file {path}.", path=str(path))
     if not path.is_file():
@@ -90,7 +129,8 @@ def _checked(path: Path) -> Path:
         )
     if path.stat().st_size == 0:
         raise UserError("file-empty", "{path} is empty. Expected at least one row.", path=str(path))
-    return path
+    with path.open("rb") as file:
+        return file.read(512)
 
 
 def _unknown(source: Source, what: str) -> UserError:
@@ -101,3 +141,6 @@ def _unknown(source: Source, what: str) -> UserError:
         what=what,
         formats=FORMATS,
     )
+
+
+__all__ = ["FORMATS", "READERS", "data_suffix", "read_rows", "sources_of"]

@@ -51,15 +51,30 @@ OUTPUT = ("output", "response", "completion", "answer", "输出", "回答")
 SYSTEM = ("system", "system_prompt", "系统", "系统提示词")
 CHAT = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns", "对话")
 TEXT = ("text", "content", "document", "body", "文本", "正文", "内容")
+LINES = ("paragraphs", "lines", "content", "verses", "text", "诗句", "内容")
+LABELS = (
+    "label", "category", "class", "sentiment", "intent", "topic", "label_text", "标签", "类别", "分类", "情感", "意图",
+)  # fmt: skip
+TEXT_PAIRS = (
+    ("premise", "hypothesis"), ("sentence1", "sentence2"), ("text1", "text2"), ("text_a", "text_b"),
+    ("question1", "question2"), ("句子1", "句子2"),
+)  # fmt: skip
+TRANSLATED = ("source", "src", "english", "en", "原文")
 KNOWN_NAMES = frozenset(
     {name for pair in PAIRS for name in pair} | {*INSTRUCTION, *INPUT, *OUTPUT, *SYSTEM, *CHAT, *TEXT}
-    | {"id", "label", "category", "labels", "title", "标签", "类别"}
+    | {*LABELS, *LINES, *(name for pair in TEXT_PAIRS for name in pair), "id", "labels", "title"}
 )  # fmt: skip
 
 REASONS = {
     "chat-column": "The column {first!r} holds lists of turns, each with a role and a text.",
     "alpaca-columns": "The columns {first!r} and {second!r} are named as in Alpaca.",
     "known-pair": "The columns {first!r} and {second!r} are named like a prompt and its completion.",
+    "translation": "The columns {first!r} and {second!r} hold a text and its translation.",
+    "preference": "Of the answers to {first!r} the preferred one, {second!r}, is learned.",
+    "question-context": "{first!r} is answered from the passage in {second!r}.",
+    "text-label": "{second!r} is the label of {first!r}: the model learns to answer with it.",
+    "pair-label": "{first!r} and {second!r} are two texts with a label: the model learns to answer with it.",
+    "lines-column": "The column {first!r} holds texts as lists of lines.",
     "text-column": "The column {first!r} is named like a text, and no column is named like an answer to it.",
     "only-column": "{first!r} is the only column with text.",
     "two-columns": (
@@ -99,6 +114,8 @@ def find_shape(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Sha
         return _shape("chat", columns, {chat: "messages", **_system(by_name)}, "chat-column")
     if alpaca := _alpaca(by_name):
         return _shape("instruction", columns, {**alpaca, **_system(by_name)}, "alpaca-columns")
+    if asked := _question_context(by_name):
+        return _shape("instruction", columns, asked, "question-context")
     return _by_pair(columns, by_name) or _by_texts(columns, by_name, rows)
 
 
@@ -107,13 +124,20 @@ def _by_pair(columns: Sequence[str], by_name: Mapping[str, str]) -> Shape | None
     for prompt, completion in PAIRS:
         if prompt in by_name and completion in by_name:
             pair = {by_name[prompt]: "prompt", by_name[completion]: "completion"}
-            return _shape("prompt-completion", columns, {**pair, **_system(by_name)}, "known-pair")
+            code = "translation" if prompt in TRANSLATED else "known-pair"
+            code = "preference" if completion == "chosen" else code
+            return _shape("prompt-completion", columns, {**pair, **_system(by_name)}, code)
     return None
 
 
 def _by_texts(columns: Sequence[str], by_name: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> Shape:
     """By which columns hold text at all."""
     texts = [column for column in columns if _is_text(column, rows)]
+    if labelled := _labelled(columns, by_name, texts):
+        return labelled
+    for name in LINES:
+        if name in by_name and _holds_lines(by_name[name], rows):
+            return _shape("text", columns, {by_name[name]: "text"}, "lines-column")
     for name in TEXT:
         if name in by_name and by_name[name] in texts:
             return _shape("text", columns, {by_name[name]: "text"}, "text-column")
@@ -123,6 +147,24 @@ def _by_texts(columns: Sequence[str], by_name: Mapping[str, str], rows: Sequence
         pair = {texts[0]: "prompt", texts[1]: "completion"}
         return _shape("prompt-completion", columns, pair, "two-columns")
     return _shape("", columns, {}, "unknown")
+
+
+def _labelled(columns: Sequence[str], by_name: Mapping[str, str], texts: Sequence[str]) -> Shape | None:
+    """A text and its label, or two texts and theirs."""
+    label = _first(LABELS, by_name)
+    if not label:
+        return None
+    for first, second in TEXT_PAIRS:
+        if first in by_name and second in by_name:
+            roles = {by_name[first]: "instruction", by_name[second]: "input", label: "output"}
+            return _shape("instruction", columns, roles, "pair-label")
+    others = [column for column in texts if column != label]
+    text = next(
+        (by_name[name] for name in TEXT if by_name.get(name) in others), others[0] if len(others) == 1 else ""
+    )
+    if not text:
+        return None
+    return _shape("prompt-completion", columns, {text: "prompt", label: "completion"}, "text-label")
 
 
 def with_roles(found: Shape, columns: Sequence[str], given: Mapping[str, str]) -> Shape:
@@ -206,6 +248,14 @@ def _alpaca(by_name: Mapping[str, str]) -> dict[str, str] | None:
     return roles | ({given: "input"} if given else {})
 
 
+def _question_context(by_name: Mapping[str, str]) -> dict[str, str] | None:
+    """A question about a passage that holds its answer."""
+    question, context, answer = (by_name.get(name) for name in ("question", "context", "answer"))
+    if not question or not context or not answer:
+        return None
+    return {question: "instruction", context: "input", answer: "output"}
+
+
 def _system(by_name: Mapping[str, str]) -> dict[str, str]:
     column = _first(SYSTEM, by_name)
     return {column: "system"} if column else {}
@@ -234,6 +284,13 @@ def _is_chat(value: Any) -> bool:
     if not isinstance(value, list) or not value or not isinstance(value[0], dict):
         return False
     return ("role" in value[0] or "from" in value[0]) and ("content" in value[0] or "value" in value[0])
+
+
+def _holds_lines(column: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the column mostly holds lists of texts."""
+    values = [row[column] for row in rows if row.get(column) is not None]
+    lists = [value for value in values if isinstance(value, list) and value and isinstance(value[0], str)]
+    return bool(values) and len(lists) * 2 > len(values)
 
 
 def _is_text(column: str, rows: Sequence[Mapping[str, Any]]) -> bool:

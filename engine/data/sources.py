@@ -7,16 +7,27 @@ UTF-8, and only then the older Chinese and Western code pages.
 from __future__ import annotations
 
 import codecs
+import gzip
 import io
-from collections.abc import Callable, Iterator
+import lzma
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 import charset_normalizer
+import pyarrow as pa
+
+from engine.errors import UserError
 
 SAMPLE_BYTES = 1 << 18
 SCAN_BYTES = 1 << 22
+PACKINGS = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
+FREE_BYTES = 1 << 28  # what any archive may unpack to, whatever its ratio
+MAX_RATIO = 200
+MAX_WHOLE_BYTES = 1 << 30
 CJK_CODECS = ("euc_kr", "euc_jp", "shift_jis", "gb18030", "big5")
 LATIN_CODECS = ("cp1252", "cp1250", "cp1254")
 OTHER_CODECS = ("cp1251", "koi8_r", "cp1253", "cp1255", "cp1256", "cp874")
@@ -39,24 +50,53 @@ codecs.register_error(BROKEN, lambda error: ("\udcff", getattr(error, "end", 1))
 
 
 class Source:
-    """One file to read rows from. `label` is what issues call it."""
+    """One file to read rows from: on the disk, or a member of an archive; unpacked on the way if it is packed.
 
-    def __init__(self, path: Path, label: str) -> None:
+    `label` is what issues call it, `suffix` the ending of its name without that of a compression, `columns` are
+    values that every row of it gets (the name of the folder it lies in, say), `unit` is how a text is cut.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        label: str,
+        *,
+        opener: Callable[[], BinaryIO] | None = None,
+        num_bytes: int | None = None,
+        columns: Mapping[str, str] | None = None,
+        unit: str = "",
+    ) -> None:
         self.path = path
         self.label = label
-        self.num_bytes = path.stat().st_size
+        self.suffix = data_suffix(path.name)
+        self.columns = dict(columns or {})
+        self.unit = unit
+        self.num_bytes = path.stat().st_size if num_bytes is None else num_bytes
+        self.is_member = opener is not None
+        self._opener = opener or (lambda: path.open("rb", buffering=1 << 20))
         self._position: Callable[[], int] = lambda: 0
 
     @property
     def position(self) -> int:
-        """Bytes of the file that have been read so far."""
+        """Bytes of the file that have been read so far, of the packed ones if it is packed."""
         return min(self._position(), self.num_bytes)
 
     @contextmanager
-    def open(self) -> Iterator[BinaryIO]:
-        with self.path.open("rb", buffering=1 << 20) as file:
+    def open(self) -> Iterator[io.BufferedReader]:
+        """The content, unpacked.
+
+        Raises:
+            UserError: while reading, "archive-broken" or "archive-bomb".
+        """
+        with self._opener() as file:
             self._position = file.tell
-            yield file
+            head = file.read(4)
+            file.seek(0)
+            packing = next((packing for sign, packing in PACKINGS if head.startswith(sign)), "")
+            if packing or self.is_member:
+                yield io.BufferedReader(Unpacking(file, packing, self.label), 1 << 18)
+            else:
+                yield cast(io.BufferedReader, file)
             self._position = lambda: self.num_bytes
 
     def codec(self, *, is_json: bool = False) -> str:
@@ -66,12 +106,85 @@ class Source:
 
     @contextmanager
     def open_text(self, codec: str) -> Iterator[io.TextIOWrapper]:
-        """Text whose undecodable bytes are lone surrogates, so that only their rows are lost."""
+        """Text in which what could not be decoded is a lone surrogate, so that only its rows are lost."""
         with self.open() as file:
             text = io.TextIOWrapper(file, codec, errors=BROKEN, newline="")
-            self._position = file.tell
             yield text
             text.detach()
+
+    @contextmanager
+    def open_whole(self) -> Iterator[BinaryIO]:
+        """The content as a file in which one can go back and forth.
+
+        Raises:
+            UserError: "file-too-large" if it is packed and does not fit into memory well.
+        """
+        with self.open() as file:
+            if not isinstance(file.raw, Unpacking):
+                yield file
+                return
+            content = file.read(MAX_WHOLE_BYTES + 1)
+        if len(content) > MAX_WHOLE_BYTES:
+            raise UserError(
+                "file-too-large", "{file} holds more than {limit} bytes when unpacked. Unpack it first.",
+                file=self.label, limit=MAX_WHOLE_BYTES,
+            )  # fmt: skip
+        yield io.BytesIO(content)
+
+
+class Unpacking(io.RawIOBase):
+    """Reads a packed stream as what it holds, and stops at a bomb: far more than any real text packs to."""
+
+    def __init__(self, packed: BinaryIO, packing: str, label: str) -> None:
+        self._packed = packed
+        self._label = label
+        self._num_bytes = 0
+        self._stream: Any = packed
+        if packing == "gzip":
+            self._stream = gzip.GzipFile(fileobj=packed)
+        elif packing:
+            self._stream = pa.CompressedInputStream(pa.PythonFile(packed, mode="r"), packing)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            content = self._stream.read(len(buffer))
+        except (
+            OSError,
+            EOFError,
+            zlib.error,
+            zipfile.BadZipFile,
+            lzma.LZMAError,
+            pa.ArrowException,
+        ) as error:
+            raise UserError(
+                "archive-broken", "{file} is damaged: it cannot be unpacked to its end ({reason}). Nothing was imported.",
+                file=self._label, reason=str(error)[:200] or type(error).__name__,
+            ) from None  # fmt: skip
+        self._num_bytes += len(content)
+        is_much = self._num_bytes > FREE_BYTES and self._stream is not self._packed
+        if is_much and self._num_bytes > MAX_RATIO * max(1, self._packed.tell()):
+            raise bomb(self._label)
+        buffer[: len(content)] = content
+        return len(content)
+
+
+def bomb(label: str) -> UserError:
+    return UserError(
+        "archive-bomb",
+        "{file} unpacks to more than {ratio} times its size, which no real data does. Nothing was imported.",
+        file=label, ratio=MAX_RATIO,
+    )  # fmt: skip
+
+
+def data_suffix(name: str) -> str:
+    """The ending that says the format: .csv for rows.csv.gz."""
+    suffixes = Path(name.lower()).suffixes
+    if len(suffixes) > 1 and suffixes[-1] in (".gz", ".zst", ".gzip"):
+        return suffixes[-2]
+    return suffixes[-1] if suffixes else ""
 
 
 def encoding_name(codec: str) -> str:
@@ -79,7 +192,7 @@ def encoding_name(codec: str) -> str:
     return NAMES.get(codec, codec)
 
 
-def find_codec(file: BinaryIO, *, is_json: bool = False) -> str:
+def find_codec(file: io.BufferedIOBase, *, is_json: bool = False) -> str:
     """The codec of a file's text, from its first bytes that are not plain ASCII.
 
     Bytes that are broken in a few lines only do not make another encoding: then it is UTF-8 and those rows

@@ -72,12 +72,15 @@ def find_dialect(source: Source, codec: str) -> Dialect:
     if len(sample) >= SAMPLE_CHARS and len(lines) > 1:
         lines = lines[:-1]
     text = "".join(lines[:SAMPLE_LINES])
-    favourite = "\t" if source.path.suffix.lower() in (".tsv", ".tab") else ","
+    favourite = "\t" if source.suffix in (".tsv", ".tab") else ","
     choices = sorted(itertools.product(DELIMITERS, ('"', "'", "")), key=lambda choice: choice[0] != favourite)
     best = max(choices, key=lambda choice: _fit(text, *choice))
     delimiter, quote = best if _fit(text, *best)[0] else (favourite, '"')
     records = _sample_records(text, delimiter, quote)
-    return Dialect(delimiter, quote, _header(records))
+    cells = [record for record in records if isinstance(record, list)]
+    return Dialect(
+        delimiter, quote, header_of(cells) if isinstance(records[0] if records else 0, list) else None
+    )
 
 
 # ----------------------------------------------------------------------------------------- records
@@ -181,19 +184,22 @@ def _fit(text: str, delimiter: str, quote: str) -> tuple[float, bool, int]:
     return min(1.0, round(count / len(records) + leniency, 2)), is_used, num_cells
 
 
-def _header(problems: list[list[str] | RowProblem]) -> tuple[str, ...] | None:
+def header_of(records: Sequence[Sequence[str]]) -> tuple[str, ...] | None:
     """The first record if it reads like names of columns: known ones, or short ones that no later row
     repeats.
     """
-    records = [cells for cells in problems if isinstance(cells, list)]
-    if not records or not isinstance(problems[0], list):
+    if not records:
         return None
     first = [cell.strip() for cell in records[0]]
     if any(NUMBER.fullmatch(cell) for cell in first) or not any(first):
         return None
     is_known = any(cell.casefold() in KNOWN_NAMES for cell in first)
     if not is_known:
-        if len(records) < 2 or len(set(first)) != len(first) or not all(NAME.fullmatch(cell) for cell in first):
+        if (
+            len(records) < 2
+            or len(set(first)) != len(first)
+            or not all(NAME.fullmatch(cell) for cell in first)
+        ):
             return None
         later = {cell.strip() for record in records[1:] for cell in record}
         if set(first) & later:

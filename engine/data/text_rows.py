@@ -13,9 +13,13 @@ COLUMN = "text"
 MAX_ROW_CHARS = 1 << 26
 
 
-def read_text(source: Source, *, unit: str = "line") -> Iterator[Row | RowIssue]:
-    """`unit` is line, paragraph (blank lines stand between two) or file. What is blank is no row."""
+def read_text(source: Source) -> Iterator[Row | RowIssue]:
+    """Cut by the source's unit: line, paragraph (blank lines stand between two) or file. What is blank is no row.
+
+    Where nothing is said, Markdown goes by paragraphs and everything else by lines.
+    """
     codec = source.codec()
+    unit = source.unit or ("paragraph" if source.suffix == ".md" else "line")
     for number, (line, text) in enumerate(_pieces(source, codec, unit), 1):
         try:
             yield Row(number, {COLUMN: _checked(text, codec)}, line)

@@ -55,7 +55,7 @@ WRITERS: dict[str, Callable[[Rows], bytes]] = {
 
 
 def read(path: Path) -> list[Row | RowIssue]:
-    return [item for source in sources_of([path]) for item in read_rows(source)]
+    return [item for source in sources_of([path])[0] for item in read_rows(source)]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -151,12 +151,12 @@ def test_a_file_that_is_no_table_of_rows_is_refused(home, tmp_path, name, conten
     assert not [folder for folder in home.data.iterdir() if folder.name != ".lock"]
 
 
-def test_a_missing_file_and_a_folder_are_named(library: DataLibrary, tmp_path: Path):
+def test_a_missing_file_and_an_empty_folder_are_named(library: DataLibrary, tmp_path: Path):
     with pytest.raises(UserError, match=r"There is no file .*nowhere"):
         library.import_files([tmp_path / "nowhere.csv"], "x")
     with pytest.raises(UserError) as refusal:
         library.import_files([tmp_path], "x")
-    assert refusal.value.code == "not-a-file"
+    assert refusal.value.code == "archive-empty"
 
 
 def test_a_cancelled_import_leaves_nothing_behind(library: DataLibrary, home: Home, tmp_path: Path):
