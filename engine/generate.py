@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from jinja2.exceptions import TemplateError
@@ -20,6 +20,7 @@ from transformers import DynamicCache
 
 from engine.errors import UserError
 from engine.home import Home
+from engine.llama_decoder import Session, pack
 from engine.messages import ChatMessage, Generated, SamplingSettings
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Generator:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.end_ids = end_token_ids(model, tokenizer)
+        self._packed = pack(model)
         self.loaded: LoadedModel | None = None
 
     @classmethod
@@ -88,6 +90,9 @@ class Generator:
             ids or [_first_id(self.tokenizer)], settings or SamplingSettings(), on_text, should_stop
         )
 
+    def _decoder(self, capacity: int) -> Decoder:
+        return CachedDecoder(self.model) if self._packed is None else Session(self._packed, capacity)
+
     def _run(
         self,
         prompt: list[int],
@@ -109,7 +114,7 @@ class Generator:
         budget = min(settings.max_new_tokens, context - len(prompt))
         finish, first_token_s = "length", 0.0
         with torch.inference_mode():
-            decoder = CachedDecoder(self.model)
+            decoder = self._decoder(len(prompt) + budget)
             logits_V = decoder.prefill(prompt)
             sampler.see(prompt)
             while len(stream.ids) < budget:
@@ -242,6 +247,13 @@ def _first_id(tokenizer: Any) -> int:
 
 
 # ------------------------------------------------------------------------------------------- the decoder
+
+
+class Decoder(Protocol):
+    """A text that grows: the logits (V,) of what follows it."""
+
+    def prefill(self, ids: Sequence[int]) -> torch.Tensor: ...
+    def step(self, token: int) -> torch.Tensor: ...
 
 
 class CachedDecoder:

@@ -105,6 +105,40 @@ def test_load_generate_cancel_and_fail(player):
     assert failure.code == "prompt-too-long"
 
 
+def test_the_window_talks_to_the_real_player_and_survives_its_death(qtbot, tiny_home):
+    """Real clicks, a real child process and a real model; then the child is killed in mid-reply."""
+    from PySide6.QtCore import QSettings, Qt
+
+    from gui.panels.playground import PlaygroundPanel
+    from gui.workbench import Workbench
+
+    settings = QSettings(str(tiny_home.settings), QSettings.Format.IniFormat)
+    settings.setValue("playground/temperature", 2.0)
+    settings.setValue("playground/top_k", 0)
+    workbench = Workbench(tiny_home, settings)
+    panel = PlaygroundPanel(workbench)
+    qtbot.addWidget(panel)
+    panel.resize(1000, 640)
+    panel.show()
+    panel.open({"sources": ["tiny", "tiny"], "prompt": "Hello 你好"})
+    qtbot.mouseClick(panel.prompt.send_button, Qt.MouseButton.LeftButton)
+    assert all(column.is_busy for column in panel.columns)
+    qtbot.waitUntil(lambda: not any(column.is_busy for column in panel.columns), timeout=60_000)
+    first, second = (column.conversation.turns[0] for column in panel.columns)
+    assert first.text == second.text != ""
+    assert first.result.num_new_tokens > 1
+
+    panel.prompt.set_text("And on?")
+    qtbot.mouseClick(panel.prompt.send_button, Qt.MouseButton.LeftButton)
+    workbench.player.kill()
+    qtbot.waitUntil(panel.error.isVisible, timeout=30_000)
+    assert panel.columns[0].conversation.turns[0] is first
+    qtbot.mouseClick(panel.error.retry_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not any(column.is_busy for column in panel.columns), timeout=60_000)
+    assert [column.conversation.turns[1].state for column in panel.columns] == ["done", "done"]
+    workbench.close()
+
+
 def test_a_model_that_changed_on_disk_is_read_anew(player, tiny_home):
     from tests.tiny_model import make_tiny_model
 

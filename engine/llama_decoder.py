@@ -1,0 +1,287 @@
+"""A decoder for Llama-shaped models on a processor: weights packed once, no work that a token does not need.
+
+At one token a step, transformers' own forward spends more than half its time on bringing weights into oneDNN's
+layout, again for every product, and on Python between small operations. Here layers that read the same input
+are one product, weights are brought into that layout once, and an adapter's product rides along. Every rounding
+is that of transformers' (and peft's) own forward, so that greedy replies are the same, token for token.
+
+Shapes: T time, W width of the model, H heads, K key/value heads, G = H / K, E width of a head, V vocabulary,
+I inputs and O outputs of a product, R ranks of its adapters.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import psutil
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+log = logging.getLogger("tunebench.generate")
+
+MODEL_TYPES = ("llama", "mistral", "qwen2")
+ROPE_TYPES = ("default", "linear", "llama3", "yarn")  # whose angles do not depend on the length of the text
+CHECK_IDS = (1, 5, 3, 7, 2, 11, 4)
+
+Linear = Callable[[Tensor], Tensor]
+
+
+class PackedLlama:
+    """A model's weights, ready for decoding. Make it with `pack`; many `Session`s may use it, one at a time."""
+
+    def __init__(self, model: Any) -> None:
+        """Raises Unsupported for anything but plain dense layers, with or without plain LoRA."""
+        config = model.config
+        _check_shape(config)
+        inner = model.model
+        self.num_heads = int(config.num_attention_heads)
+        self.num_kv_heads = int(config.num_key_value_heads)
+        self.embed_VW = inner.embed_tokens.weight
+        self.head_width = int(getattr(config, "head_dim", None) or config.hidden_size // self.num_heads)
+        self.layers = [_Layer(layer, self) for layer in inner.layers]
+        self.norm = _Norm(inner.norm)
+        self.head = _product([model.lm_head])
+        self._rotary = inner.rotary_emb
+        self._angles = self._angles_up_to(64)
+
+    def angles(self, end: int) -> tuple[Tensor, Tensor]:
+        """cos and signed sin, (end, E) each: x cos + swapped(x) sin turns the halves of x."""
+        if end > len(self._angles[0]):
+            self._angles = self._angles_up_to(2 * end)
+        return self._angles[0][:end], self._angles[1][:end]
+
+    def _angles_up_to(self, end: int) -> tuple[Tensor, Tensor]:
+        positions = torch.arange(end, device=self.embed_VW.device)[None]
+        cos, sin = self._rotary(self.embed_VW[:1], positions)
+        half = sin.shape[-1] // 2
+        return cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], -1)
+
+
+class Unsupported(Exception):
+    """The model is not of the shape that this decoder knows; transformers' own forward takes it."""
+
+
+def pack(model: Any) -> PackedLlama | None:
+    """The model packed for decoding, after it has answered a check as the model itself does; None otherwise."""
+    weights = [weight for weight in model.parameters() if weight.device.type == "cpu"]
+    num_bytes = sum(weight.numel() * weight.element_size() for weight in weights)
+    if (
+        len(weights) < sum(1 for _ in model.parameters())
+        or 1.2 * num_bytes > psutil.virtual_memory().available
+    ):
+        return None
+    try:
+        packed = PackedLlama(model)
+    except (Unsupported, AttributeError) as reason:
+        log.info("%s keeps transformers' forward: %s", type(model).__name__, reason)
+        return None
+    return packed if _answers_alike(packed, model) else None
+
+
+class Session:
+    """One text: its keys and values, in room for `capacity` tokens."""
+
+    def __init__(self, packed: PackedLlama, capacity: int) -> None:
+        self._packed = packed
+        shape = (len(packed.layers), packed.num_kv_heads, capacity, packed.head_width)
+        self._keys_LKTE = torch.empty(shape, dtype=packed.embed_VW.dtype)
+        self._values_LKTE = torch.empty(shape, dtype=packed.embed_VW.dtype)
+        self._end = 0
+
+    def prefill(self, ids: Sequence[int]) -> Tensor:
+        """The logits (V,) of what follows `ids`; they stand at the beginning of the text."""
+        return self._forward(torch.tensor(list(ids)))
+
+    def step(self, token: int) -> Tensor:
+        """The logits (V,) of what follows one more token."""
+        return self._forward(torch.tensor([token]))
+
+    def _forward(self, ids_T: Tensor) -> Tensor:
+        packed, start = self._packed, self._end
+        self._end += len(ids_T)
+        cos_TE, sin_TE = (table[start:] for table in packed.angles(self._end))
+        x_TW = functional.embedding(ids_T, packed.embed_VW)
+        for layer, keys, values in zip(packed.layers, self._keys_LKTE, self._values_LKTE, strict=True):
+            memory = _Memory(keys, values, start, self._end)
+            x_TW = layer.forward(x_TW, cos_TE[:, None], sin_TE[:, None], memory)
+        return packed.head(packed.norm(x_TW[-1:]))[0]
+
+
+class _Memory(NamedTuple):
+    """A layer's keys and values of the text so far, and where in it the new tokens begin and end."""
+
+    keys_KTE: Tensor
+    values_KTE: Tensor
+    start: int
+    end: int
+
+
+class _Layer:
+    def __init__(self, layer: Any, packed: PackedLlama) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        self.num_heads, self.num_kv_heads = packed.num_heads, packed.num_kv_heads
+        self.scale = float(attention.scaling)
+        self.norm_in, self.norm_mlp = _Norm(layer.input_layernorm), _Norm(layer.post_attention_layernorm)
+        self.qkv = _product([attention.q_proj, attention.k_proj, attention.v_proj])
+        self.out = _product([attention.o_proj])
+        self.gate_up = _product([mlp.gate_proj, mlp.up_proj])
+        self.down = _product([mlp.down_proj])
+
+    def forward(self, x_TW: Tensor, cos_T1E: Tensor, sin_T1E: Tensor, memory: _Memory) -> Tensor:
+        x_TW = x_TW + self.out(self._attend(self.qkv(self.norm_in(x_TW)), cos_T1E, sin_T1E, memory))
+        gate, up = self.gate_up(self.norm_mlp(x_TW)).chunk(2, -1)
+        return x_TW + self.down(functional.silu(gate).mul_(up))
+
+    def _attend(self, qkv_TO: Tensor, cos_T1E: Tensor, sin_T1E: Tensor, memory: _Memory) -> Tensor:
+        heads, kv_heads, num_new = self.num_heads, self.num_kv_heads, len(qkv_TO)
+        qkv = qkv_TO.view(num_new, heads + 2 * kv_heads, -1)
+        turning = qkv[:, : heads + kv_heads]
+        turned = (turning * cos_T1E).add_(turning.roll(turning.shape[-1] // 2, -1).mul_(sin_T1E))
+        memory.keys_KTE[:, memory.start : memory.end] = turned[:, heads:].transpose(0, 1)
+        memory.values_KTE[:, memory.start : memory.end] = qkv[:, heads + kv_heads :].transpose(0, 1)
+        # One token's queries could share a head's keys as rows of one product, which is four times faster;
+        # its sums are ordered otherwise, and now and then a greedy reply would be another one.
+        out_1HTE = functional.scaled_dot_product_attention(
+            turned[None, :, :heads].transpose(1, 2),
+            memory.keys_KTE[None, :, : memory.end],
+            memory.values_KTE[None, :, : memory.end],
+            scale=self.scale, is_causal=num_new > 1, enable_gqa=heads != kv_heads,
+        )  # fmt: skip
+        return out_1HTE[0].transpose(0, 1).reshape(num_new, -1)
+
+
+class _Norm:
+    """Root mean square, rounded to the model's type before the weight, as transformers does."""
+
+    def __init__(self, norm: Any) -> None:
+        self.weight, self.epsilon, self.shape = norm.weight, norm.variance_epsilon, tuple(norm.weight.shape)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return functional.rms_norm(x.float(), self.shape, None, self.epsilon).to(x.dtype).mul_(self.weight)
+
+
+# ------------------------------------------------------------------------------------------ the products
+
+
+def _product(layers: Sequence[Any]) -> Linear:
+    """All these layers' outputs side by side, from the input they share."""
+    bases = [getattr(layer, "base_layer", layer) for layer in layers]
+    for layer, base in zip(layers, bases, strict=True):
+        if type(base) is not nn.Linear:
+            raise Unsupported(f"a layer is {type(base).__name__}")
+        if layer is not base and not _is_plain_lora(layer, base):
+            raise Unsupported("an adapter is more than plain LoRA")
+    adapted = [index for index, layer in enumerate(layers) if layer is not bases[index]]
+    weight_OI, bias_O = _stacked(bases)
+    if not adapted:
+        return _packed_linear(weight_OI, bias_O)
+    downs = [_adapter(layers[index])[0] for index in adapted]
+    ranks = sum(len(down) for down in downs)
+    if bias_O is not None:
+        bias_O = torch.cat([bias_O, bias_O.new_zeros(ranks)])
+    wide = _packed_linear(torch.cat([weight_OI, *downs]), bias_O)
+    return _with_adapters(wide, weight_OI.shape[0], _up_matrix(layers, adapted, ranks))
+
+
+def _with_adapters(wide: Linear, num_out: int, up_OR: Tensor) -> Linear:
+    up = _packed_linear(up_OR, None)
+
+    def product(x: Tensor) -> Tensor:
+        y = wide(x)
+        return y[:, :num_out] + up(y[:, num_out:].contiguous())
+
+    return product
+
+
+def _up_matrix(layers: Sequence[Any], adapted: list[int], ranks: int) -> Tensor:
+    """The adapters' B on the blocks of a diagonal, each times its scale; zero elsewhere."""
+    sizes = [getattr(layer, "base_layer", layer).out_features for layer in layers]
+    first = _adapter(layers[adapted[0]])[1]
+    up_OR = first.new_zeros(sum(sizes), ranks)
+    column = 0
+    for index in adapted:
+        _, up, scale = _adapter(layers[index])
+        row = sum(sizes[:index])
+        up_OR[row : row + len(up), column : column + up.shape[1]] = up * scale
+        column += up.shape[1]
+    return up_OR
+
+
+def _adapter(layer: Any) -> tuple[Tensor, Tensor, float]:
+    name: str = layer.active_adapters[0]
+    return layer.lora_A[name].weight, layer.lora_B[name].weight, float(layer.scaling[name])
+
+
+def _is_plain_lora(layer: Any, base: nn.Linear) -> bool:
+    names: list[str] = list(getattr(layer, "active_adapters", ()))
+    if len(names) != 1 or names[0] not in layer.lora_A or layer.disable_adapters or layer.merged:
+        return False
+    down, up, scale = _adapter(layer)
+    exact = math.frexp(scale)[0] == 0.5  # a power of two scales B without rounding
+    same_type = down.dtype == up.dtype == base.weight.dtype
+    return exact and same_type and not layer.use_dora.get(names[0]) and not layer.lora_bias.get(names[0])
+
+
+def _stacked(bases: Sequence[nn.Linear]) -> tuple[Tensor, Tensor | None]:
+    weights: list[Tensor] = [base.weight for base in bases]
+    weight = torch.cat(weights) if len(weights) > 1 else weights[0]
+    if all(base.bias is None for base in bases):
+        return weight, None
+    biases: list[Tensor] = [
+        base.bias if base.bias is not None else weight.new_zeros(base.out_features) for base in bases
+    ]
+    return weight, torch.cat(biases)
+
+
+def _packed_linear(weight_OI: Tensor, bias_O: Tensor | None) -> Linear:
+    """x W^T + b with W in oneDNN's own layout, where that gives the very same numbers; else as it is."""
+    weight = weight_OI.detach()
+    plain: Linear = lambda x: functional.linear(x, weight, bias_O)  # noqa: E731
+    if weight.dtype != torch.bfloat16 or not torch.backends.mkldnn.enabled:
+        return plain
+    try:
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight, 1)
+        multiply = torch.ops.mkldnn._linear_pointwise.default
+        probe = torch.randn(1, weight.shape[1], generator=torch.Generator().manual_seed(0)).to(weight.dtype)
+        if torch.equal(multiply(probe, packed, bias_O, "none", [], ""), plain(probe)):
+            return lambda x: multiply(x, packed, bias_O, "none", [], "")
+    except (RuntimeError, NotImplementedError, AttributeError) as refusal:
+        log.info("weights stay unpacked: %s", refusal)
+    return plain
+
+
+# --------------------------------------------------------------------------------------------- the checks
+
+
+def _check_shape(config: Any) -> None:
+    rope = getattr(config, "rope_parameters", None) or {}
+    sliding = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+    problems = {
+        f"model type {config.model_type}": config.model_type not in MODEL_TYPES,
+        f"activation {config.hidden_act}": config.hidden_act != "silu",
+        "a sliding window": bool(sliding),
+        f"rope {rope.get('rope_type')}": rope.get("rope_type", "default") not in ROPE_TYPES,
+    }
+    found = [name for name, is_so in problems.items() if is_so]
+    if found:
+        raise Unsupported(", ".join(found))
+
+
+def _answers_alike(packed: PackedLlama, model: Any) -> bool:
+    """Whether both choose the same tokens with nearly the same logits, at prefill and step by step."""
+    ids = [token % packed.embed_VW.shape[0] for token in CHECK_IDS]
+    with torch.inference_mode():
+        expected_TV = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].float()
+        session = Session(packed, len(ids))
+        ours = [session.prefill(ids[:4]), *(session.step(token) for token in ids[4:])]
+        ours_TV = torch.stack(ours).float()
+    span = expected_TV.abs().max().item()
+    far = (ours_TV - expected_TV[3:]).abs().max().item()
+    alike = bool(far <= 0.03 * span)
+    if not alike:
+        log.warning("packed weights answer differently (%.3g of %.3g); they are not used", far, span)
+    return alike
