@@ -337,12 +337,16 @@ class TokenStatistics:
 
 @dataclass(frozen=True)
 class ImportData:
-    """-> ImportReport. All or nothing: an error leaves no half data set behind."""
+    """-> ImportReport. All or nothing: an error leaves no half data set behind.
+
+    `text_unit` cuts plain texts by line, paragraph or file; "" chooses by the file.
+    """
 
     paths: tuple[str, ...]
     name: str
     roles: dict[str, str] = field(default_factory=dict)
     task: str = ""
+    text_unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -357,6 +361,7 @@ class PreviewData:
 
     paths: tuple[str, ...]
     num_rows: int = 50
+    text_unit: str = ""
 
 
 @dataclass(frozen=True)

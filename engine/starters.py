@@ -60,6 +60,8 @@ class Starter:
     installed_bytes: int = 0
     gguf: str = ""
     members: dict[str, str] = field(default_factory=dict)
+    model_kind: str = ""
+    config: dict[str, int] = field(default_factory=dict)
 
     @property
     def rows_file(self) -> Path:

@@ -1,0 +1,130 @@
+"""How long the rows of a data set are in tokens, from a sample: for estimates, not for training.
+
+Where the model is there, the rows are encoded by the code that feeds the loop. Before that, characters stand in.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.data.encode import Encoded, encode_all, load_tokenizer
+from engine.data.examples import Conversation, Example
+from engine.data.library import DataLibrary
+from engine.errors import UserError
+from engine.home import Home
+from engine.recipe import Recipe
+from engine.starters import all_starters
+
+SAMPLE_ROWS = 200
+CHARACTERS_PER_TOKEN = 4.3  # of English in a vocabulary of some 50,000; measured on the support-desk rows
+TURN_TOKENS = 6  # the marks around a turn
+SYSTEM_TOKENS = 22
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+
+
+@dataclass(frozen=True)
+class RowSample:
+    """Means over the sample; `longest` is after the cut; shares are 0 to 1."""
+
+    num_rows: int
+    mean_tokens: float
+    longest: int
+    trained_share: float
+    truncated_share: float
+    chinese_share: float
+    download_bytes: int = 0
+
+
+def sample_of_dataset(home: Home, recipe: Recipe, model: Path | None) -> RowSample | None:
+    """The rows of a data set in the library, tokenised as `recipe` says; None if it is a starter that is not there.
+
+    Args:
+        model: the folder whose tokenizer counts; None lets characters stand in.
+
+    Raises:
+        UserError: "data-not-found", "tokenizer-missing".
+    """
+    library = DataLibrary(home)
+    try:
+        dataset = library.open(recipe.data)
+    except UserError:
+        if _starter_rows(recipe.data) is not None:
+            return None
+        raise
+    places = range(0, len(dataset), max(1, len(dataset) // SAMPLE_ROWS))[:SAMPLE_ROWS]
+    texts = [_texts(dataset.example(place)) for place in places]
+    if model is None:
+        return _from_characters(len(dataset), texts, recipe, download_bytes=0)
+    rows = encode_all(dataset, places, load_tokenizer(model), recipe)
+    return _from_rows(len(dataset), rows, texts, recipe)
+
+
+def sample_of_starter(recipe: Recipe) -> RowSample:
+    """The rows of a data starter that ships with the program, before it is imported."""
+    path = _starter_rows(recipe.data)
+    assert path is not None  # sample_of_dataset said so
+    with path.open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines if line.strip()]
+    texts = [(str(row.get("prompt", "")), str(row.get("completion", ""))) for row in rows]
+    return _from_characters(len(rows), texts[:SAMPLE_ROWS], recipe, download_bytes=0)
+
+
+def _starter_rows(name: str) -> Path | None:
+    for starter in all_starters():
+        if starter.id == name and starter.kind == "data" and not starter.package:
+            return starter.rows_file
+    return None
+
+
+def _texts(example: Example) -> tuple[str, str]:
+    """What is asked and what is to be learnt, as plain text."""
+    if isinstance(example, Conversation):
+        asked = "".join(turn.content for turn in example.messages if turn.role != "assistant")
+        return asked, "".join(turn.content for turn in example.messages if turn.role == "assistant")
+    return "", example.text
+
+
+def _from_rows(
+    num_rows: int, rows: list[Encoded], texts: Iterable[tuple[str, str]], recipe: Recipe
+) -> RowSample:
+    lengths = [len(row.input_ids) for row in rows]
+    cut = sum(row.num_full_tokens > recipe.max_seq_len for row in rows)
+    total = max(1, sum(lengths))
+    return RowSample(
+        num_rows=num_rows,
+        mean_tokens=total / max(1, len(rows)),
+        longest=max(lengths, default=1),
+        trained_share=sum(row.num_trained for row in rows) / total,
+        truncated_share=cut / max(1, len(rows)),
+        chinese_share=_chinese_share(texts),
+    )
+
+
+def _from_characters(
+    num_rows: int, texts: list[tuple[str, str]], recipe: Recipe, *, download_bytes: int
+) -> RowSample:
+    asked = [len(prompt) / CHARACTERS_PER_TOKEN + TURN_TOKENS * 2 + SYSTEM_TOKENS for prompt, _ in texts]
+    trained = [len(completion) / CHARACTERS_PER_TOKEN + 1 for _, completion in texts]
+    full = [before + after for before, after in zip(asked, trained, strict=True)]
+    lengths = [min(length, recipe.max_seq_len) for length in full]
+    share = 1.0 if recipe.train_on == "all" else sum(trained) / max(1.0, sum(full))
+    return RowSample(
+        num_rows=num_rows,
+        mean_tokens=sum(lengths) / max(1, len(lengths)),
+        longest=round(max(lengths, default=1)),
+        trained_share=share,
+        truncated_share=sum(length > recipe.max_seq_len for length in full) / max(1, len(full)),
+        chinese_share=_chinese_share(texts),
+        download_bytes=download_bytes,
+    )
+
+
+def _chinese_share(texts: Iterable[tuple[str, str]]) -> float:
+    """Share of Chinese characters among the characters that are not blank."""
+    text = re.sub(r"\s", "", "".join(itertools.chain.from_iterable(texts)))
+    return len(CHINESE.findall(text)) / max(1, len(text))
