@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def _show_json(info: DatasetInfo, issues: tuple[RowIssue, ...]) -> dict[str, Any
     return dataclasses.asdict(info) | import_json(info, issues)
 
 
-def _list_text(datasets: list[DatasetInfo]) -> str:
+def _list_text(datasets: Sequence[DatasetInfo]) -> str:
     if not datasets:
         return "There is no data yet. Import some with: python main.py data import FILE --name N"
     head = ("NAME", "SHAPE", "ROWS", "ISSUES", "ON DISK")

@@ -10,7 +10,7 @@ from typing import Any
 from cli.experiments import record_json
 from cli.follow import Follower
 from cli.terminal import Terminal, duration_text, loss_text
-from cli.training import load_recipe, ready_data, ready_model
+from cli.training import load_recipe, made_ready
 from engine.home import Home
 from engine.processes import create_run, start_run
 from storage.history import History
@@ -21,10 +21,7 @@ GUTTER = " │ "
 
 
 def demo_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
-    recipe = load_recipe(RECIPE, options.settings)
-    recipe = recipe.replace(
-        model=ready_model(home, recipe.model, terminal), data=ready_data(home, recipe.data, terminal)
-    )
+    recipe = made_ready(home, load_recipe(RECIPE, options.settings), terminal)
     run_id = create_run(home, recipe)
     start_run(home, run_id)
     terminal.note(f"Run {run_id}: {recipe.model} learns from {recipe.data}.")

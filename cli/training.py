@@ -23,24 +23,21 @@ SUCCESSES = ("finished", "stopped", "left")
 
 def train_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
     recipe = _recipe_from_words(options)
-    recipe = recipe.replace(
-        model=ready_model(home, recipe.model, terminal), data=ready_data(home, recipe.data, terminal)
-    )
-    if options.write:
+    if options.write:  # nothing is fetched or imported for this: `run` does that
         path = Path(options.write).expanduser().absolute()
+        recipe = recipe.replace(
+            model=_settled(home.models, recipe.model), data=_settled(home.data, recipe.data)
+        )
         recipe.save(path)
         terminal.result(
             {"recipe": str(path)}, f"The recipe is in {path}. Train it: python main.py run {path}"
         )
         return 0
-    return start_and_follow(home, recipe, terminal, detach=options.detach)
+    return start_and_follow(home, made_ready(home, recipe, terminal), terminal, detach=options.detach)
 
 
 def run_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
-    recipe = load_recipe(options.recipe, options.settings)
-    recipe = recipe.replace(
-        model=ready_model(home, recipe.model, terminal), data=ready_data(home, recipe.data, terminal)
-    )
+    recipe = made_ready(home, load_recipe(options.recipe, options.settings), terminal)
     return start_and_follow(home, recipe, terminal, detach=options.detach)
 
 
@@ -79,6 +76,13 @@ def load_recipe(name: str, settings: list[tuple[str, str]]) -> Recipe:
     path = shipped if not Path(name).exists() and shipped.is_file() else Path(name).expanduser()
     recipe = Recipe.load(path)
     return Recipe.from_dict(recipe.to_dict() | dict(settings)) if settings else recipe
+
+
+def made_ready(home: Home, recipe: Recipe, terminal: Terminal) -> Recipe:
+    """The recipe over things that are in the library: what it names is fetched or imported first."""
+    return recipe.replace(
+        model=ready_model(home, recipe.model, terminal), data=ready_data(home, recipe.data, terminal)
+    )
 
 
 def ready_model(home: Home, model: str, terminal: Terminal) -> str:
@@ -126,6 +130,12 @@ def start_and_follow(home: Home, recipe: Recipe, terminal: Terminal, *, detach: 
 # ------------------------------------------------------------------------------------------------- inside
 
 
+def _settled(library: Path, name: str) -> str:
+    """A path that still leads there from another folder; names stay."""
+    is_path = not (library / name).exists() and Path(name).expanduser().exists()
+    return str(Path(name).expanduser().absolute()) if is_path else name
+
+
 def _recipe_from_words(options: argparse.Namespace) -> Recipe:
     words = {"model": options.model, "data": options.data, "task": options.task, "method": options.method}
     words |= {"name": options.name}
@@ -163,20 +173,23 @@ def _command_and_wait(
 
 
 def _import_file(home: Home, path: Path, terminal: Terminal) -> str:
-    """Import under the file's stem. The same rows again are not kept twice."""
-    from engine.data.library import DataLibrary, free_name
+    """Import under the file's stem, numbered where other rows have that name; the same rows are not kept twice."""
+    from engine.data.library import DataLibrary
+    from engine.data.names import free_name
 
     library = DataLibrary(home)
-    taken = {info.name: info.hash for info in library.list()}
-    name = free_name(path.stem, set(taken))
-    info = library.import_files([str(path)], name, progress=terminal.progress).info
-    twins = [
-        other
-        for other, hash_ in taken.items()
-        if hash_ == info.hash and other.startswith(free_name(path.stem, set()))
-    ]
-    if twins:
-        library.delete(name)
-        return twins[0]
-    terminal.note(f"Imported {path.name} as {name}: {info.rows_kept:,} of {info.rows_read:,} rows kept.")
-    return name
+    known = {info.name for info in library.list()}
+    taken: set[str] = set()
+    while True:
+        name = free_name(path.stem, taken)
+        try:
+            info = library.import_files([str(path)], name, progress=terminal.progress).info
+        except UserError as refusal:
+            if refusal.code != "name-taken":
+                raise
+            taken.add(name)
+            continue
+        if info.name not in known:
+            kept = f"{info.rows_kept:,} of {info.rows_read:,} rows kept"
+            terminal.note(f"Imported {path.name} as {info.name}: {kept}.")
+        return info.name

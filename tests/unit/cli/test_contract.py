@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from cli.terminal import Terminal
+from cli.training import ready_data
 from engine.home import Home
 from storage.records import STATUSES
 from tests.unit.storage.conftest import FakeRun
@@ -95,6 +99,19 @@ def test_roles_are_given_as_role_equals_column(say: Say, tmp_path: Path) -> None
     assert answer.json["name"] == "faq"
 
 
+def test_a_file_given_for_training_is_kept_once_and_changed_rows_get_another_name(
+    home: Home, tmp_path: Path
+) -> None:
+    spoken = Terminal(as_json=True, out=io.StringIO(), err=io.StringIO())
+    file = tmp_path / "rows.jsonl"
+    names = []
+    for answer in ("one", "one", "two", "two", "one"):
+        file.write_text(json.dumps({"prompt": "a", "completion": answer}) + "\n", encoding="utf-8")
+        names.append(ready_data(home, str(file), spoken))
+    assert names == ["rows", "rows", "rows 2", "rows 2", "rows"]
+    assert list(home.trash.iterdir()) == []
+
+
 def test_deleting_data_moves_it_to_the_trash(say: Say, home: Home, tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"prompt": "a", "completion": "b"}\n', encoding="utf-8")
@@ -173,6 +190,18 @@ def test_write_keeps_the_recipe_and_starts_nothing(say: Say, home: Home, tmp_pat
     assert "rank = 4" in text and "num_epochs = 6.0" in text
     assert '"q_proj"' in text
     assert list(home.runs.iterdir()) == []
+
+
+def test_write_fetches_nothing_and_settles_paths(
+    say: Say, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n', encoding="utf-8")
+    words = ["train", "--model", "smollm2-135m-instruct", "--data", "rows.jsonl", "--write", "recipe.toml"]
+    assert say(*words, "--json").code == 0
+    recipe = tomllib.loads(Path("recipe.toml").read_text(encoding="utf-8"))
+    assert (recipe["model"], recipe["data"]) == ("smollm2-135m-instruct", str(tmp_path / "rows.jsonl"))
+    assert list(home.models.iterdir()) == list(home.data.iterdir()) == []
 
 
 # --------------------------------------------------------------------------------------- as a process
