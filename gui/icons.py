@@ -47,6 +47,21 @@ def set_picture(label: QLabel, name: str, token: str = "quiet", size: int = 16) 
     label.setPixmap(pixmap(name, token, size, label.devicePixelRatioF()))
 
 
+@functools.cache
+def app_icon() -> QIcon:
+    """The program's own icon; it keeps its colours."""
+    made = QIcon()
+    renderer = QSvgRenderer(str(ASSETS / "tunebench.svg"))
+    for size in (*SIZES_PX, 128, 256):
+        picture = QPixmap(size, size)
+        picture.fill(Qt.GlobalColor.transparent)
+        painter = QPainter(picture)
+        renderer.render(painter)
+        painter.end()
+        made.addPixmap(picture)
+    return made
+
+
 @functools.lru_cache(maxsize=512)
 def _icon(name: str, color: str, disabled: str) -> QIcon:
     made = QIcon()
