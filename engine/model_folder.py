@@ -79,7 +79,7 @@ def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that make the model, in order.
 
     Raises:
-        UserError: "weights-pickled", "weights-missing", "weights-incomplete" or "adapter-alone".
+        UserError: "weights-pickled", "weights-missing" or "weights-incomplete".
     """
     for index in sorted(folder.glob("*.safetensors.index.json")):
         names = sorted(set(_read_json(index).get("weight_map", {}).values()))
@@ -94,12 +94,6 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder / Path(name).name for name in names]
     found = sorted(folder.glob("*.safetensors"))
     whole = [path for path in found if path.name == "model.safetensors"] or found
-    if whole and whole[0].name.startswith("adapter_model") and not (folder / "config.json").exists():
-        raise UserError(
-            "adapter-alone",
-            "{folder} holds an adapter without its base model. Merge it into its base, or add the base.",
-            folder=str(folder),
-        )
     if whole:
         return whole
     pickles = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in PICKLES)
@@ -122,8 +116,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     """config.json of a model folder.
 
     Raises:
-        UserError: "config-missing" or "config-broken".
+        UserError: "config-missing", "config-broken" or "adapter-alone".
     """
+    if (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
+        raise UserError(
+            "adapter-alone",
+            "{folder} holds an adapter without its base model. Merge it into its base, or add the base.",
+            folder=str(folder),
+        )
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(

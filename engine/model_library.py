@@ -241,11 +241,11 @@ class ModelLibrary:
         """Bring a deleted model back under its id.
 
         Raises:
-            UserError: "trash-empty" if it is gone for good; "model-exists" if its id is taken again.
+            UserError: "trash-not-found" if it is gone for good; "model-exists" if its id is taken again.
         """
         place = self._home.trash / token
         if Path(token).name != token or not token.startswith(TRASH_PREFIX) or not place.is_dir():
-            raise UserError("trash-empty", "{token!r} is not in the trash any more.", token=token)
+            raise UserError("trash-not-found", "There is nothing in the trash under {token!r}.", token=token)
         target = self._home.models / token.removeprefix(TRASH_PREFIX).rsplit(".", 1)[0]
         if target.exists():
             raise UserError(
