@@ -91,6 +91,16 @@ def load_causal_lm(folder: Path, *, dtype: torch.dtype, device: str, attention: 
     return model.to(device)
 
 
+def load_for_training(folder: Path, *, dtype: torch.dtype, device: str) -> Any:
+    """A decoder as the loop trains it: our attention and layers wherever they give the same numbers."""
+    from engine.attention import implementation_for
+    from engine.fused_layers import fuse_layers
+
+    model = load_causal_lm(folder, dtype=dtype, device=device, attention=implementation_for(device))
+    fuse_layers(model)
+    return model
+
+
 def load_for_inference(home: Home, source: str, device: str = "auto", dtype: str = "auto") -> LoadedModel:
     """Open a source for generation.
 

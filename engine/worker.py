@@ -144,10 +144,9 @@ class Worker:
         """Load the model, prepare the method, turn the rows into tokens."""
         import torch  # after the thread limits are set
 
-        from engine.attention import implementation_for
         from engine.loop import Training
         from engine.methods import method_named
-        from engine.models import find_source, load_causal_lm, load_tokenizer
+        from engine.models import find_source, load_for_training, load_tokenizer
 
         recipe = self._recipe
         torch.manual_seed(recipe.seed)
@@ -155,9 +154,7 @@ class Worker:
         self.tell(m.PhaseChanged("loading-model"))
         base = find_source(self._home, recipe.model).base
         tokenizer = load_tokenizer(base)
-        model = load_causal_lm(
-            base, dtype=getattr(torch, dtype), device=device, attention=implementation_for(device)
-        )
+        model = load_for_training(base, dtype=getattr(torch, dtype), device=device)
         method = method_named(recipe.method)
         model = method.prepare(model, recipe)
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from engine import messages as m
-from engine.attention import implementation_for
 from engine.batches import BatchPlan, collate, validation_batches
 from engine.checkpoint import (
     TrainingState,
@@ -23,7 +22,7 @@ from engine.checkpoint import (
 from engine.errors import UserError
 from engine.loop import PinnedPrompt, Training
 from engine.methods import method_named
-from engine.models import load_causal_lm, load_tokenizer
+from engine.models import load_causal_lm, load_for_training, load_tokenizer
 from engine.optimizer import MasterAdamW, learning_rate_at
 from engine.recipe import Recipe
 from engine.tasks.causal_lm import CausalLanguageModel
@@ -71,7 +70,7 @@ def training(tiny_model: Path, folder: Path, outside: Recorder, **changes: Any) 
     recipe = recipe.resolved(num_rows=24, num_cores=2)
     torch.manual_seed(recipe.seed)
     dtype = torch.bfloat16 if recipe.dtype == "bfloat16" else torch.float32
-    model = load_causal_lm(tiny_model, dtype=dtype, device="cpu", attention=implementation_for("cpu"))
+    model = load_for_training(tiny_model, dtype=dtype, device="cpu")
     method = method_named(recipe.method)
     return Training(
         recipe=recipe, folder=folder, model=method.prepare(model, recipe), tokenizer=load_tokenizer(tiny_model),
@@ -81,7 +80,7 @@ def training(tiny_model: Path, folder: Path, outside: Recorder, **changes: Any) 
 
 
 def test_the_loss_is_that_of_transformers(tiny_model: Path) -> None:
-    model = load_causal_lm(tiny_model, dtype=torch.float32, device="cpu", attention=implementation_for("cpu"))
+    model = load_for_training(tiny_model, dtype=torch.float32, device="cpu")
     task = CausalLanguageModel(model)
     made = rows(5)
     batch = collate(made, range(5), "cpu")

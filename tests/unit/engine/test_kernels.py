@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn import functional
 
 from engine.attention import short_causal_attention
+from engine.fused_layers import fuse_layers, gated_silu, rms_norm
 from engine.lora_linear import lora_product
 from engine.loss import ShapeError, completion_loss, shift_labels
+from engine.models import load_causal_lm
 
 
 @pytest.mark.parametrize("num_heads, num_kv_heads", [(9, 3), (4, 4), (4, 1)])
@@ -74,3 +78,49 @@ def test_completion_loss_names_sizes_that_do_not_chain() -> None:
 
 def test_labels_move_to_the_token_that_predicts_them() -> None:
     assert shift_labels(torch.tensor([[-100, 5, 6]])).tolist() == [[5, 6, -100]]
+
+
+@pytest.mark.parametrize("trains_weight", [False, True])
+def test_rms_norm_equals_its_formula(trains_weight: bool) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 8, requires_grad=True)
+    weight = torch.rand(8, requires_grad=trains_weight)
+    ours = rms_norm(x, weight, 1e-5)
+    theirs = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5) * weight
+    torch.testing.assert_close(ours, theirs)
+    weights = torch.randn_like(ours)
+    inputs = (x, weight) if trains_weight else (x,)
+    for mine, other in zip(
+        torch.autograd.grad((ours * weights).sum(), inputs),
+        torch.autograd.grad((theirs * weights).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
+
+
+def test_gated_silu_equals_its_formula() -> None:
+    gate = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
+    up = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(gated_silu(gate, up), functional.silu(gate) * up)
+    assert torch.autograd.gradcheck(gated_silu, (gate, up))
+
+
+def test_only_modules_that_agree_are_fused(tiny_model: Path) -> None:
+    model = load_causal_lm(tiny_model, dtype=torch.float32, device="cpu")
+    ids = torch.arange(1, 20)[None]
+    with torch.no_grad():
+        before = model(ids).logits
+        assert fuse_layers(model) == 2 * 3 + 1, "two norms and an MLP a layer, and the last norm"
+        torch.testing.assert_close(model(ids).logits, before, rtol=1e-4, atol=1e-5)
+
+    class OffByOneRMSNorm(torch.nn.Module):
+        """Gemma's kind: scales by one plus the weight."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.variance_epsilon = torch.nn.Parameter(torch.rand(8)), 1e-6
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return rms_norm(x, 1 + self.weight, self.variance_epsilon)
+
+    assert fuse_layers(OffByOneRMSNorm()) == 0
