@@ -114,7 +114,7 @@ def test_the_window_talks_to_the_real_player_and_survives_its_death(qtbot, tiny_
 
     settings = QSettings(str(tiny_home.settings), QSettings.Format.IniFormat)
     settings.setValue("playground/temperature", 2.0)
-    settings.setValue("playground/top_k", 0)
+    settings.setValue("playground/max_new_tokens", 20)
     workbench = Workbench(tiny_home, settings)
     panel = PlaygroundPanel(workbench)
     qtbot.addWidget(panel)
