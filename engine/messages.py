@@ -721,6 +721,14 @@ def _field_types(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
+@functools.cache
+def _plain_fields(cls: type) -> frozenset[str]:
+    """Fields that need no building: numbers, texts and switches, or None. Steps come by the thousand."""
+    plain = {int, float, str, bool, type(None)}
+    arms = {name: set(typing.get_args(kind)) or {kind} for name, kind in _field_types(cls).items()}
+    return frozenset(name for name, kinds in arms.items() if kinds <= plain)
+
+
 def _build(expected: Any, value: Any) -> Any:
     origin = typing.get_origin(expected)
     if origin in (Union, types.UnionType):
@@ -735,8 +743,10 @@ def _build(expected: Any, value: Any) -> Any:
         item_type = typing.get_args(expected)[1]
         return {key: _build(item_type, item) for key, item in value.items()}
     if dataclasses.is_dataclass(expected) and isinstance(expected, type):
-        known = _field_types(expected)
-        return expected(**{key: _build(known[key], item) for key, item in value.items() if key in known})
+        known, plain = _field_types(expected), _plain_fields(expected)
+        return expected(
+            **{key: item if key in plain else _build(known[key], item) for key, item in value.items() if key in known}
+        )
     return value
 
 

@@ -115,12 +115,13 @@ def _as_sources(path: Path, members: list[Member]) -> list[Source]:
     labels = label_columns([member.name for member in members])
     folders = {member.name: PurePosixPath(member.name).parent.name for member in members}
     is_text = all(data_suffix(member.name) in TEXTS for member in members)
-    if is_text and all(folders.values()) and len(set(folders.values())) > 1:
+    above = {PurePosixPath(member.name).parent.parent for member in members}
+    if is_text and len(above) == 1 and all(folders.values()) and len(set(folders.values())) > 1:
         labels = folders
     unit = "file" if labels is folders else ""
     return [
         Source(
-            member.path or Path(member.name), f"{path.name}/{member.name}", opener=member.opener,
+            member.path or Path(member.name), f"{path.name}/{member.name.lstrip('/')}", opener=member.opener,
             num_bytes=member.num_bytes, unit=unit, columns={"label": labels[member.name]} if labels else None,
         )
         for member in members
@@ -129,7 +130,10 @@ def _as_sources(path: Path, members: list[Member]) -> list[Source]:
 
 def _is_data(member: Member, readable: tuple[str, ...], found: Contents) -> bool:
     """Whether a file is data; if not, it is named among what was passed over, unless it is hidden."""
-    place = PurePosixPath(member.name)
+    place = PurePosixPath(member.name.replace("\\", "/"))
+    if ".." in place.parts:
+        found.skipped.append(f"{member.name}: its name leads outside")
+        return False
     if any(part.startswith(".") or part == "__MACOSX" for part in place.parts):
         return False
     suffix = data_suffix(place.name)

@@ -89,12 +89,12 @@ class DataLibrary:
         stop = None if count is None else offset + count
         return list(islice(_read_issues(self._root / name), offset, stop))
 
-    def preview(self, paths: Sequence[str | Path], num_rows: int = 50) -> DataPreview:
+    def preview(self, paths: Sequence[str | Path], num_rows: int = 50, *, text_unit: str = "") -> DataPreview:
         """What an import would make of the first rows of the first file; keeps nothing.
 
         Where no shape is found, `info.shape` is "" and every role is ignore.
         """
-        sources, skipped = sources_of(paths)
+        sources, skipped = sources_of(paths, text_unit)
         items = list(islice(read_rows(sources[0]), max(num_rows, SAMPLE_ROWS)))
         rows = [item.values for item in items if isinstance(item, Row)]
         if not rows:
@@ -128,6 +128,7 @@ class DataLibrary:
         *,
         roles: Mapping[str, str] | None = None,
         task: str = "",
+        text_unit: str = "",
         progress: OnProgress | None = None,
         check: Callable[[], None] | None = None,
     ) -> ImportReport:
@@ -136,6 +137,7 @@ class DataLibrary:
         Args:
             roles: {column: role}; {role: column} is understood too where it can mean nothing else. What is
                 not named keeps the role that was found, as far as it fits.
+            text_unit: how plain texts are cut: "line", "paragraph" or "file"; "" chooses by the file.
             progress: called with ("reading", bytes done, bytes in all, "bytes").
             check: called now and then; what it raises ends the import and leaves nothing behind.
 
@@ -148,7 +150,7 @@ class DataLibrary:
             UserError: naming what is wrong with the name, a file, the roles or all rows.
         """
         name = checked_name(name)
-        sources, skipped = sources_of(paths)
+        sources, skipped = sources_of(paths, text_unit)
         plan = make_plan(sources, roles or {})
         labels = [source.label for source in sources]
         with self._staging() as folder:

@@ -15,7 +15,7 @@ from engine.data.table_rows import find_dialect, read_table
 from engine.data.text_rows import read_text
 from engine.data.translation_rows import read_catalogue, read_memory
 from engine.data.yaml_rows import read_yaml
-from engine.errors import UserError
+from engine.errors import UsageError, UserError
 from engine.messages import RowIssue
 
 Reader = Callable[[Source], Iterator[Row | RowIssue]]
@@ -29,6 +29,7 @@ READERS: dict[str, Reader] = {
     ".po": read_catalogue, ".mo": read_catalogue, ".tmx": read_memory,
     ".yml": read_yaml, ".yaml": read_yaml,
 }  # fmt: skip
+TEXT_UNITS = ("", "line", "paragraph", "file")
 BINARY = {".parquet", ".arrow", ".feather", ".xlsx", ".xls", ".ods", ".mo"}
 FORMATS = (
     "JSONL, JSON, CSV, TSV, TXT, Markdown, Parquet, Arrow, XLSX, PO, MO, TMX, YAML, or a ZIP, TAR or folder"
@@ -45,7 +46,7 @@ BINARY_SIGNS: tuple[tuple[bytes, Reader], ...] = (
 )  # fmt: skip
 
 
-def sources_of(paths: Sequence[str | Path]) -> tuple[list[Source], list[str]]:
+def sources_of(paths: Sequence[str | Path], text_unit: str = "") -> tuple[list[Source], list[str]]:
     """The files to read, each with a label of its own, and what folders and archives hold besides.
 
     Raises:
@@ -53,6 +54,11 @@ def sources_of(paths: Sequence[str | Path]) -> tuple[list[Source], list[str]]:
     """
     if not paths:
         raise UserError("no-files", "No file was given. Name at least one.")
+    if text_unit not in TEXT_UNITS:
+        raise UsageError(
+            "unit-unknown", "A text can be cut by {choices}, not by {unit!r}.", unit=text_unit,
+            choices=", ".join(TEXT_UNITS[1:]),
+        )  # fmt: skip
     files = [Path(path) for path in paths]
     names = [path.name for path in files]
     labels = label_columns(names) if len(files) > 1 else {}
@@ -67,6 +73,8 @@ def sources_of(paths: Sequence[str | Path]) -> tuple[list[Source], list[str]]:
             continue
         label = path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}"
         sources.append(Source(path, label, columns={"label": labels[path.name]} if labels else None))
+    for source in sources:
+        source.unit = text_unit or source.unit
     return sources, skipped
 
 

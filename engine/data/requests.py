@@ -61,12 +61,12 @@ class _Desk:
 
     def import_data(self, request: ImportData, errand: Errand) -> ImportReport:
         return self._library.import_files(
-            request.paths, request.name, roles=request.roles, task=request.task, progress=errand.progress,
-            check=errand.check,
+            request.paths, request.name, roles=request.roles, task=request.task, text_unit=request.text_unit,
+            progress=errand.progress, check=errand.check,
         )  # fmt: skip
 
     def preview(self, request: PreviewData, errand: Errand) -> DataPreview:
-        return self._library.preview(request.paths, request.num_rows)
+        return self._library.preview(request.paths, request.num_rows, text_unit=request.text_unit)
 
     def read_rows(self, request: ReadRows, errand: Errand) -> RowsPage:
         return self._dataset(request.name).page(request.offset, request.num_rows, request.query)

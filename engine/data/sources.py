@@ -90,8 +90,9 @@ class Source:
         """
         with self._opener() as file:
             self._position = file.tell
-            head = file.read(4)
-            file.seek(0)
+            with _damage_named(self.label):
+                head = file.read(4)
+                file.seek(0)
             packing = next((packing for sign, packing in PACKINGS if head.startswith(sign)), "")
             if packing or self.is_member:
                 yield io.BufferedReader(Unpacking(file, packing, self.label), 1 << 18)
@@ -149,26 +150,29 @@ class Unpacking(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        try:
+        with _damage_named(self._label):
             content = self._stream.read(len(buffer))
-        except (
-            OSError,
-            EOFError,
-            zlib.error,
-            zipfile.BadZipFile,
-            lzma.LZMAError,
-            pa.ArrowException,
-        ) as error:
-            raise UserError(
-                "archive-broken", "{file} is damaged: it cannot be unpacked to its end ({reason}). Nothing was imported.",
-                file=self._label, reason=str(error)[:200] or type(error).__name__,
-            ) from None  # fmt: skip
         self._num_bytes += len(content)
         is_much = self._num_bytes > FREE_BYTES and self._stream is not self._packed
         if is_much and self._num_bytes > MAX_RATIO * max(1, self._packed.tell()):
             raise bomb(self._label)
         buffer[: len(content)] = content
         return len(content)
+
+
+@contextmanager
+def _damage_named(label: str) -> Iterator[None]:
+    """What the unpackers raise, as a sentence."""
+    try:
+        yield
+    except (EOFError, zlib.error, zipfile.BadZipFile, lzma.LZMAError, pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # the disk's, not the archive's
+        raise UserError(
+            "archive-broken",
+            "{file} is damaged: it cannot be unpacked to its end ({reason}). Nothing was imported.",
+            file=label, reason=str(error)[:200] or type(error).__name__,
+        ) from None  # fmt: skip
 
 
 def bomb(label: str) -> UserError:

@@ -22,9 +22,9 @@ from engine.home import Home
 from engine.messages import RowIssue
 
 Rows = list[dict[str, str]]
-cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=30).filter(
-    lambda text: bool(text.strip())
-)
+cells = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=30
+).filter(lambda text: bool(text.strip()))
 tables = st.lists(st.fixed_dictionaries({"prompt": cells, "completion": cells}), min_size=1, max_size=12)
 
 
@@ -32,7 +32,9 @@ def as_jsonl(rows: Rows, ascii: bool = False) -> bytes:
     return "\n".join(json.dumps(row, ensure_ascii=ascii) for row in rows).encode()
 
 
-def as_table(rows: Rows, delimiter: str = ",", quoting: int = csv.QUOTE_MINIMAL, codec: str = "utf-8") -> bytes:
+def as_table(
+    rows: Rows, delimiter: str = ",", quoting: int = csv.QUOTE_MINIMAL, codec: str = "utf-8"
+) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]), delimiter=delimiter, quoting=quoting)
     writer.writeheader()
@@ -70,7 +72,10 @@ def test_every_format_gives_the_same_rows(rows: Rows, tmp_path: Path):
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(content=st.binary(max_size=300), suffix=st.sampled_from(["jsonl", "json", "csv", "tsv", "txt", "md", "bin"]))
+@given(
+    content=st.binary(max_size=300),
+    suffix=st.sampled_from(["jsonl", "json", "csv", "tsv", "txt", "md", "bin"]),
+)
 @example(content=b'{"a":"b"}\n{"a":"c"', suffix="json")
 @example(content=b'[{"a":1},', suffix="json")
 @example(content=b'{"a":[', suffix="json")
@@ -92,8 +97,14 @@ def test_no_bytes_crash_a_reader(content: bytes, suffix: str, tmp_path: Path):
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(lines=st.lists(st.one_of(st.binary(max_size=40), st.just(b'{"prompt": "a", "completion": "b"}')), max_size=20))
-def test_rows_read_are_rows_kept_and_rows_listed(lines: list[bytes], tmp_path_factory: pytest.TempPathFactory):
+@given(
+    lines=st.lists(
+        st.one_of(st.binary(max_size=40), st.just(b'{"prompt": "a", "completion": "b"}')), max_size=20
+    )
+)
+def test_rows_read_are_rows_kept_and_rows_listed(
+    lines: list[bytes], tmp_path_factory: pytest.TempPathFactory
+):
     folder = tmp_path_factory.mktemp("rows")
     path = folder / "rows.jsonl"
     path.write_bytes(b"\n".join([b'{"prompt": "a", "completion": "b"}', *lines]))
@@ -206,7 +217,9 @@ def test_an_unclosed_quote_loses_one_row_and_not_the_file(tmp_path: Path):
     path.write_text("\n".join(lines))
     items = read(path)
     assert len(items) == 20_000
-    assert [(item.row, item.code) for item in items if isinstance(item, RowIssue)] == [(100, "unclosed-quote")]
+    assert [(item.row, item.code) for item in items if isinstance(item, RowIssue)] == [
+        (100, "unclosed-quote")
+    ]
 
 
 @pytest.mark.parametrize("filler", ['"x', '""', 'x""y', '"a","b', '"""', "'"])
@@ -219,13 +232,17 @@ def test_many_odd_quotes_take_no_more_than_linear_time(tmp_path: Path, filler: s
 
 
 def test_a_line_without_end_is_one_issue_and_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    import engine.data.json_rows as json_rows
+    from engine.data import json_rows
 
     monkeypatch.setattr(json_rows, "MAX_ROW_CHARS", 1000)
     path = tmp_path / "x.jsonl"
     path.write_bytes(b'{"a": "b"}\n{"a": "' + b"x" * 5000 + b'"}\n{"a": "c"}\n')
     items = read(path)
-    assert [item.code if isinstance(item, RowIssue) else item.values["a"] for item in items] == ["b", "too-long-row", "c"]
+    assert [item.code if isinstance(item, RowIssue) else item.values["a"] for item in items] == [
+        "b",
+        "too-long-row",
+        "c",
+    ]
 
 
 def test_too_many_columns_are_refused(home: Home, tmp_path: Path):
@@ -268,4 +285,8 @@ def test_delimiter_quote_and_header_are_found(tmp_path: Path, text: str, rows: R
 def test_a_tsv_whose_quotes_mean_nothing(tmp_path: Path):
     path = tmp_path / "x.tsv"
     path.write_text('source\ttarget\n"Hello" he said\tHallo\n5" disk\tScheibe\n"open\tauf\n')
-    assert [item.values["source"] for item in read(path) if isinstance(item, Row)] == ['"Hello" he said', '5" disk', '"open']
+    assert [item.values["source"] for item in read(path) if isinstance(item, Row)] == [
+        '"Hello" he said',
+        '5" disk',
+        '"open',
+    ]

@@ -1,0 +1,392 @@
+"""Formats that are no plain tables: Parquet, Arrow, spreadsheets, translations, YAML, SQuAD, corpora; and shapes."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import polib
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from engine.data.examples import Conversation, ExampleMaker, PlainText
+from engine.data.issues import RowProblem
+from engine.data.library import DataLibrary
+from engine.data.shapes import Shape, find_shape, with_roles
+from engine.errors import UsageError, UserError
+from engine.home import Home
+from engine.messages import ChatMessage
+
+ROWS = [{"prompt": f"p{n}", "completion": f"答\n{n}", "n": n} for n in range(30)]
+
+
+@pytest.fixture
+def library(home: Home) -> DataLibrary:
+    return DataLibrary(home)
+
+
+def values(library: DataLibrary, path: Path, **options: Any) -> list[dict[str, Any]]:
+    library.import_files([path], path.name, **options)
+    return list(library.open(path.name).all_values())
+
+
+def test_parquet_and_arrow_files_give_the_rows_that_were_written(library: DataLibrary, tmp_path: Path):
+    table = pa.Table.from_pylist(ROWS)
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=7)
+    with pa.ipc.new_file(str(tmp_path / "a.arrow"), table.schema) as sink:
+        sink.write_table(table)
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    with pa.ipc.new_stream(str(folder / "data-00000-of-00001.arrow"), table.schema) as sink:
+        sink.write_table(table)
+    (folder / "state.json").write_text("{}")
+    (folder / "dataset_info.json").write_text("{}")
+    for name in ("a.parquet", "a.arrow", "dataset"):
+        assert values(library, tmp_path / name) == ROWS
+
+
+def test_values_that_json_does_not_have(library: DataLibrary, tmp_path: Path):
+    day = datetime.date(2026, 1, 2)
+    rows = [{"text": "t", "day": day, "nan": float("nan"), "blob": b"\xff", "deep": [{"a": day}]}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    assert values(library, tmp_path / "a.parquet") == [
+        {"text": "t", "day": "2026-01-02", "nan": None, "blob": "/w==", "deep": [{"a": "2026-01-02"}]}
+    ]
+
+
+def test_a_damaged_table_is_refused(library: DataLibrary, tmp_path: Path):
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "a.parquet")
+    content = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "b.parquet").write_bytes(content[: len(content) // 2])
+    (tmp_path / "c.arrow").write_bytes(b"ARROW1" + b"\0" * 100)
+    (tmp_path / "d.xlsx").write_bytes(b"PK\x03\x04 nothing")
+    for name in ("b.parquet", "c.arrow", "d.xlsx"):
+        with pytest.raises(UserError, match="Nothing was imported"):
+            library.import_files([tmp_path / name], "x")
+
+
+def write_sheet(path: Path, lines: list[list[Any]]) -> Path:
+    """The smallest workbook that is one."""
+    body = ""
+    for number, line in enumerate(lines, 1):
+        cells = ""
+        for letter, cell in zip("ABCDEF", line, strict=False):
+            where = f'r="{letter}{number}"'
+            if isinstance(cell, str) and cell.startswith("="):
+                cells += f'<c {where} t="str"><f>{cell[1:]}</f><v>42</v></c>'
+            elif isinstance(cell, str):
+                text = cell.replace("&", "&amp;").replace("<", "&lt;")
+                cells += f'<c {where} t="inlineStr"><is><t xml:space="preserve">{text}</t></is></c>'
+            elif cell is not None:
+                cells += f"<c {where}><v>{cell}</v></c>"
+        body += f'<row r="{number}">{cells}</row>'
+    space = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    relation = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006"
+    with zipfile.ZipFile(path, "w") as book:
+        book.writestr(
+            "[Content_Types].xml",
+            f'<Types xmlns="{package}/content-types"><Default Extension="rels" ContentType="application/vnd.openxml'
+            'formats-package.relationships+xml"/><Override PartName="/xl/workbook.xml" ContentType="application/vnd.'
+            'openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/><Override "
+            ""
+            ""
+            ""
+            ""
+            ""
+            "PartName="/xl/worksheets/sheet1.xml"'
+            ' ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.worksheet+xml"/></Types>',
+        )
+        book.writestr(
+            "_rels/.rels",
+            f'<Relationships xmlns="{package}/relationships"><Relationship Id="r1" Type="{relation}/officeDocument" '
+            'Target="xl/workbook.xml"/></Relationships>',
+        )
+        book.writestr(
+            "xl/workbook.xml",
+            f'<workbook {space} xmlns:r="{relation}"><sheets><sheet name="数据" sheetId="1" r:id="r1"/></sheets></workbook>',
+        )
+        book.writestr(
+            "xl/_rels/workbook.xml.rels",
+            f'<Relationships xmlns="{package}/relationships"><Relationship Id="r1" Type="{relation}/worksheet" '
+            'Target="worksheets/sheet1.xml"/></Relationships>',
+        )
+        book.writestr(
+            "xl/worksheets/sheet1.xml", f"<worksheet {space}><sheetData>{body}</sheetData></worksheet>"
+        )
+    return path
+
+
+def test_a_spreadsheet_gives_its_first_sheet(library: DataLibrary, tmp_path: Path):
+    path = write_sheet(
+        tmp_path / "表.xlsx",
+        [["问题", "回答", "分数"], ["你好 & <b>", " hi\nthere", 5], [None, None, None], ["二", "=1+41", 0.5]],
+    )
+    assert values(library, path) == [
+        {"问题": "你好 & <b>", "回答": " hi\nthere", "分数": 5},
+        {"问题": "二", "回答": "42", "分数": 0.5},
+    ]
+    assert library.open(path.name).origin(1) == ("表.xlsx", 2, 4)
+
+
+# ------------------------------------------------------------------------------------- translations
+
+
+def test_catalogues_give_pairs_and_name_what_is_not_translated(library: DataLibrary, tmp_path: Path):
+    catalogue = polib.POFile()
+    catalogue.metadata = {
+        "Content-Type": "text/plain; charset=utf-8",
+        "Plural-Forms": "nplurals=2; plural=n != 1;",
+    }
+    catalogue.append(polib.POEntry(msgid="Open", msgstr="打开"))
+    catalogue.append(polib.POEntry(msgid="Open", msgctxt="state", msgstr="开着的"))
+    catalogue.append(
+        polib.POEntry(msgid="%d file", msgid_plural="%d files", msgstr_plural={0: "%d 文件", 1: "%d 个文件"})
+    )
+    catalogue.append(polib.POEntry(msgid="Save", msgstr=""))
+    catalogue.append(polib.POEntry(msgid="Close", msgstr="关?", flags=["fuzzy"]))
+    catalogue.append(polib.POEntry(msgid="Gone", msgstr="去", obsolete=True))
+    catalogue.save(str(tmp_path / "zh.po"))
+    catalogue.save_as_mofile(str(tmp_path / "zh.mo"))
+
+    report = library.import_files([tmp_path / "zh.po"], "po")
+    assert "a text and its translation" in report.info.reason
+    assert [(issue.row, issue.code) for issue in report.issues] == [
+        (4, "not-translated"),
+        (5, "doubtful-translation"),
+    ]
+    assert list(library.open("po").all_values()) == [
+        {"source": "Open", "target": "打开"},
+        {"source": "Open", "target": "开着的", "context": "state"},
+        {"source": "%d files", "target": "%d 个文件"},
+    ]
+    compiled = values(library, tmp_path / "zh.mo")
+    assert {(row["source"], row.get("context")) for row in compiled} >= {("Open", None), ("Open", "state")}
+
+    (tmp_path / "torn.mo").write_bytes(struct.pack("<IIIII", 0x950412DE, 0, 9999, 28, 28))
+    with pytest.raises(UserError, match="Nothing was imported"):
+        library.import_files([tmp_path / "torn.mo"], "torn")
+
+
+def test_a_translation_memory_gives_pairs(library: DataLibrary, tmp_path: Path):
+    units = "".join(
+        f'<tu><tuv xml:lang="en"><seg>Hello <ph>x</ph>{n}</seg></tuv><tuv xml:lang="zh"><seg>你好 {n}</seg></tuv></tu>'
+        for n in range(3)
+    )
+    lonely = '<tu><tuv xml:lang="en"><seg>alone</seg></tuv></tu>'
+    path = tmp_path / "a.tmx"
+    path.write_text(
+        f'<?xml version="1.0"?><tmx version="1.4"><header/><body>{units}{lonely}</body></tmx>',
+        encoding="utf-8",
+    )
+    report = library.import_files([path], "tmx")
+    assert (report.info.rows_kept, [issue.row for issue in report.issues]) == (3, [4])
+    first = library.open("tmx").values(0)
+    assert first == {
+        "source": "Hello x0",
+        "target": "你好 0",
+        "source_language": "en",
+        "target_language": "zh",
+    }
+
+
+def test_xml_entities_and_yaml_aliases_cannot_explode(library: DataLibrary, tmp_path: Path):
+    laughs = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10 if n else "ha" * 10}">' for n in range(12))
+    secret = tmp_path / "secret"
+    secret.write_text("secret words")
+    (tmp_path / "a.tmx").write_text(
+        f"<!DOCTYPE tmx [{laughs}]><tmx><body><tu><seg>&l11;</seg></tu></body></tmx>"
+    )
+    (tmp_path / "b.tmx").write_text(
+        f'<!DOCTYPE tmx [<!ENTITY x SYSTEM "{secret.as_uri()}">]><tmx><body><tu><tuv><seg>&x;</seg></tuv></tu></body></tmx>'
+    )
+    (tmp_path / "a.yml").write_text("a: &a [x, x]\n" + "".join(f"k{n}: &b{n} [*a, *a]\n" for n in range(9)))
+    (tmp_path / "b.yml").write_text("[" * 100_000)
+    (tmp_path / "c.yml").write_text("!!python/object/apply:os.system [touch /tmp/owned-by-yaml]")
+    for name in ("a.tmx", "b.tmx", "a.yml", "b.yml", "c.yml"):
+        with pytest.raises(UserError) as refusal:
+            library.import_files([tmp_path / name], "x")
+        assert "secret words" not in refusal.value.message
+    assert not Path("/tmp/owned-by-yaml").exists()
+
+
+def test_dialogues_in_yaml_become_conversations(library: DataLibrary, tmp_path: Path):
+    path = tmp_path / "greetings.yml"
+    path.write_text(
+        "categories:\n- greetings\nconversations:\n- - 你好\n  - no\n- - a\n  - b\n  - c\n  - 4\n",
+        encoding="utf-8",
+    )
+    report = library.import_files([path], "x")
+    assert report.info.shape == "chat"
+    assert library.open("x").example(0) == Conversation(
+        (ChatMessage("user", "你好"), ChatMessage("assistant", "no"))
+    )
+    assert [turn.content for turn in library.open("x").example(1).messages] == ["a", "b", "c", "4"]
+
+
+# ------------------------------------------------------------------------------- SQuAD and corpora
+
+
+def test_squad_gives_a_row_a_question_and_checks_where_answers_stand(library: DataLibrary, tmp_path: Path):
+    context = "Paris is the capital of France."
+    asked = [
+        {"id": "1", "question": "Which city?", "answers": [{"text": "Paris", "answer_start": 0}]},
+        {"id": "2", "question": "Of what?", "answers": [{"text": "France", "answer_start": 3}]},
+        {"id": "3", "question": "When?", "answers": []},
+    ]
+    path = tmp_path / "squad.json"
+    path.write_text(
+        json.dumps({"data": [{"title": "t", "paragraphs": [{"context": context, "qas": asked}]}]})
+    )
+    report = library.import_files([path], "squad")
+    assert [(issue.row, issue.code) for issue in report.issues] == [
+        (2, "answer-elsewhere"),
+        (3, "empty-value"),
+    ]
+    assert report.info.roles["context"] == "input"
+    assert library.open("squad").example(0) == Conversation(
+        (ChatMessage("user", f"Which city?\n\n{context}"), ChatMessage("assistant", "Paris"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("unit", "texts"),
+    [
+        ("line", ["First line", "second", "Another"]),
+        ("paragraph", ["First line\nsecond", "Another"]),
+        ("file", ["First line\nsecond\n\n\nAnother"]),
+    ],
+)
+def test_a_corpus_is_cut_as_it_is_told(library: DataLibrary, tmp_path: Path, unit: str, texts: list[str]):
+    path = tmp_path / "a.txt"
+    path.write_text("\nFirst line\nsecond\n\n\nAnother\n")
+    assert [row["text"] for row in values(library, path, text_unit=unit)] == texts
+    with pytest.raises(UsageError):
+        library.import_files([path], "y", text_unit="verse")
+
+
+def test_poems_are_texts_of_lines(library: DataLibrary, tmp_path: Path):
+    path = tmp_path / "poems.json"
+    path.write_text(
+        json.dumps(
+            [{"author": "李白", "title": "静夜思", "paragraphs": ["床前明月光，", "疑是地上霜。"]}] * 3
+        )
+    )
+    assert library.import_files([path], "x").info.shape == "text"
+    assert library.open("x").example(0) == PlainText("床前明月光，\n疑是地上霜。")
+
+
+# ------------------------------------------------------------------------------------------- shapes
+
+CHAT = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("row", "shape", "code", "roles"),
+    [
+        ({"prompt": "a", "completion": "b"}, "prompt-completion", "known-pair", {"prompt": "prompt", "completion": "completion"}),
+        ({"Question": "a", "Answer": "b"}, "prompt-completion", "known-pair", {"Question": "prompt", "Answer": "completion"}),
+        ({"问题": "a", "回答": "b"}, "prompt-completion", "known-pair", {"问题": "prompt", "回答": "completion"}),
+        ({"input": "a", "output": "b"}, "prompt-completion", "known-pair", {"input": "prompt", "output": "completion"}),
+        ({"system": "s", "prompt": "a", "response": "b"}, "prompt-completion", "known-pair",
+         {"system": "system", "prompt": "prompt", "response": "completion"}),
+        ({"instruction": "a", "input": "", "output": "b"}, "instruction", "alpaca-columns",
+         {"instruction": "instruction", "input": "input", "output": "output"}),
+        ({"instruction": "a", "output": "b"}, "instruction", "alpaca-columns", {"instruction": "instruction", "output": "output"}),
+        ({"messages": CHAT, "prompt": "x", "completion": "y"}, "chat", "chat-column", {"messages": "messages"}),
+        ({"conversations": [{"from": "human", "value": "a"}]}, "chat", "chat-column", {"conversations": "messages"}),
+        ({"talk": json.dumps(CHAT)}, "chat", "chat-column", {"talk": "messages"}),
+        ({"text": "a", "id": "1"}, "text", "text-column", {"text": "text"}),
+        ({"body": "a", "label": "x"}, "prompt-completion", "text-label", {"body": "prompt", "label": "completion"}),
+        ({"sentence1": "a", "sentence2": "b", "label": 1}, "instruction", "pair-label",
+         {"sentence1": "instruction", "sentence2": "input", "label": "output"}),
+        ({"prompt": "a", "chosen": "b", "rejected": "c"}, "prompt-completion", "preference",
+         {"prompt": "prompt", "chosen": "completion"}),
+        ({"en": "a", "zh": "b"}, "prompt-completion", "translation", {"en": "prompt", "zh": "completion"}),
+        ({"story": "a", "n": 1}, "text", "only-column", {"story": "text"}),
+        ({"foo": "a", "bar": "b"}, "prompt-completion", "two-columns", {"foo": "prompt", "bar": "completion"}),
+        ({"a": 1, "b": 2}, "", "unknown", {}),
+    ],
+)  # fmt: skip
+def test_shapes_are_found_with_their_reason(
+    row: dict[str, Any], shape: str, code: str, roles: dict[str, str]
+):
+    found = find_shape(list(row), [row] * 3)
+    assert (found.name, found.code) == (shape, code)
+    assert {column: role for column, role in found.roles.items() if role != "ignore"} == roles
+    assert found.reason == found.template.format(**found.fields)
+    assert set(found.roles) == set(row)
+
+
+def test_given_roles_decide_and_the_found_ones_fill_up():
+    columns = ["prompt", "completion", "other"]
+    found = find_shape(columns, [dict.fromkeys(columns, "x")])
+    assert with_roles(found, columns, {}) == found
+    swapped = with_roles(found, columns, {"other": "prompt"})
+    assert swapped.roles == {"prompt": "ignore", "completion": "completion", "other": "prompt"}
+    assert (
+        with_roles(found, columns, {"prompt": "other"}).roles == swapped.roles
+    )  # role=column, where that is plain
+    text = with_roles(found, columns, {"other": "text"})
+    assert (text.name, text.roles) == ("text", {"prompt": "ignore", "completion": "ignore", "other": "text"})
+    alpaca = with_roles(found, columns, {"prompt": "instruction", "completion": "output", "other": "input"})
+    assert alpaca.name == "instruction"
+    with pytest.raises(UsageError, match="Needed are"):
+        with_roles(found, columns, {"prompt": "ignore"})
+    with pytest.raises(UsageError, match="given twice"):
+        with_roles(found, columns, {"prompt": "text", "other": "text"})
+    with pytest.raises(UsageError):
+        with_roles(Shape("", {}, "unknown", {}), columns, {})
+
+
+@pytest.mark.parametrize(
+    ("turns", "code"),
+    [
+        ([], "empty-conversation"),
+        ("hello", "wrong-type"),
+        ("[broken", "wrong-type"),
+        (None, "empty-value"),
+        ([{"role": "user", "content": "a"}], "no-assistant-turn"),
+        ([{"role": "wizard", "content": "a"}], "bad-role"),
+        ([{"content": "a"}], "bad-role"),
+        (["a"], "bad-turn"),
+        ([{"role": "assistant", "content": {"a": 1}}], "bad-turn"),
+        ([{"role": "assistant", "content": [{"type": "image_url"}]}], "bad-turn"),
+        ([{"role": "assistant", "content": " "}], "empty-turn"),
+        ([{"role": "assistant", "content": None}], "empty-turn"),
+        ([{"role": "assistant", "content": "a\0"}], "nul-character"),
+        ([*CHAT, {"role": "system", "content": "a"}], "late-system"),
+    ],
+)
+def test_what_is_wrong_with_a_conversation(turns: Any, code: str):
+    maker = ExampleMaker("chat", {"messages": "messages"})
+    with pytest.raises(RowProblem) as problem:
+        maker.make({"messages": turns})
+    issue = problem.value.at("x.jsonl", 1)
+    assert issue.code == code
+    assert issue.column == "messages"
+
+
+def test_conversations_of_every_make():
+    maker = ExampleMaker("chat", {"messages": "messages", "s": "system"})
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    share = [
+        {"from": "human", "value": "q"},
+        {"from": "gpt", "value": "a"},
+        {"from": "observation", "value": "t"},
+    ]
+    assert [turn.role for turn in maker.make({"messages": share}).messages] == ["user", "assistant", "tool"]
+    assert maker.make({"messages": json.dumps(CHAT), "s": "be kind"}).messages[0] == ChatMessage(
+        "system", "be kind"
+    )
+    own = [{"role": "developer", "content": "own"}, *CHAT]
+    assert maker.make({"messages": own, "s": "be kind"}).messages[0] == ChatMessage("system", "own")
+    assert (
+        maker.make({"messages": [CHAT[0], {"role": "assistant", "content": parts}]}).messages[1].content
+        == "ab"
+    )
