@@ -93,7 +93,8 @@ def test_a_torn_packed_file_imports_nothing(library: DataLibrary, tmp_path: Path
 @pytest.mark.parametrize("name", ["rows.zip", "rows.tar", "rows.tar.gz", "rows.tgz", "rows.tar.xz", "folder"])
 def test_the_files_within_are_read_and_the_others_named(library: DataLibrary, tmp_path: Path, name: str):
     members = {
-        "data/b.jsonl": LINES + b"{\n", "data/a.csv": TABLE, "LICENSE": b"free", "README.md": b"words", "notes.txt": b"n",
+        "data/b.jsonl": LINES + b"{\n", "data/a.csv": TABLE, "LICENSE": b"free", "README.md": b"words",
+        "notes.txt": b"n",
         "__MACOSX/._a.csv": b"\0", "inner.zip": b"PK", "data/c.jsonl.gz": gzip.compress(LINES), "empty.csv": b"",
     }  # fmt: skip
     path = tmp_path / name

@@ -88,37 +88,24 @@ def write_sheet(path: Path, lines: list[list[Any]]) -> Path:
     space = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
     relation = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     package = "http://schemas.openxmlformats.org/package/2006"
+    kinds = "application/vnd.openxmlformats"
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{package}/content-types"><Default Extension="rels" '
+        f'ContentType="{kinds}-package.relationships+xml"/><Override PartName="/xl/workbook.xml" '
+        f'ContentType="{kinds}-officedocument.spreadsheetml.sheet.main+xml"/><Override '
+        f'PartName="/xl/worksheets/sheet1.xml" ContentType="{kinds}-officedocument.spreadsheetml.worksheet+xml"/>'
+        "</Types>",
+        "_rels/.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="r1" '
+        f'Type="{relation}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook {space} xmlns:r="{relation}"><sheets><sheet name="数据" sheetId="1" '
+        'r:id="r1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="r1" '
+        f'Type="{relation}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+        "xl/worksheets/sheet1.xml": f"<worksheet {space}><sheetData>{body}</sheetData></worksheet>",
+    }
     with zipfile.ZipFile(path, "w") as book:
-        book.writestr(
-            "[Content_Types].xml",
-            f'<Types xmlns="{package}/content-types"><Default Extension="rels" ContentType="application/vnd.openxml'
-            'formats-package.relationships+xml"/><Override PartName="/xl/workbook.xml" ContentType="application/vnd.'
-            'openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/><Override "
-            ""
-            ""
-            ""
-            ""
-            ""
-            "PartName="/xl/worksheets/sheet1.xml"'
-            ' ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.worksheet+xml"/></Types>',
-        )
-        book.writestr(
-            "_rels/.rels",
-            f'<Relationships xmlns="{package}/relationships"><Relationship Id="r1" Type="{relation}/officeDocument" '
-            'Target="xl/workbook.xml"/></Relationships>',
-        )
-        book.writestr(
-            "xl/workbook.xml",
-            f'<workbook {space} xmlns:r="{relation}"><sheets><sheet name="数据" sheetId="1" r:id="r1"/></sheets></workbook>',
-        )
-        book.writestr(
-            "xl/_rels/workbook.xml.rels",
-            f'<Relationships xmlns="{package}/relationships"><Relationship Id="r1" Type="{relation}/worksheet" '
-            'Target="worksheets/sheet1.xml"/></Relationships>',
-        )
-        book.writestr(
-            "xl/worksheets/sheet1.xml", f"<worksheet {space}><sheetData>{body}</sheetData></worksheet>"
-        )
+        for name, content in parts.items():
+            book.writestr(name, content)
     return path
 
 
@@ -203,7 +190,8 @@ def test_xml_entities_and_yaml_aliases_cannot_explode(library: DataLibrary, tmp_
         f"<!DOCTYPE tmx [{laughs}]><tmx><body><tu><seg>&l11;</seg></tu></body></tmx>"
     )
     (tmp_path / "b.tmx").write_text(
-        f'<!DOCTYPE tmx [<!ENTITY x SYSTEM "{secret.as_uri()}">]><tmx><body><tu><tuv><seg>&x;</seg></tuv></tu></body></tmx>'
+        f'<!DOCTYPE tmx [<!ENTITY x SYSTEM "{secret.as_uri()}">]>'
+        "<tmx><body><tu><tuv><seg>&x;</seg></tuv></tu></body></tmx>"
     )
     (tmp_path / "a.yml").write_text("a: &a [x, x]\n" + "".join(f"k{n}: &b{n} [*a, *a]\n" for n in range(9)))
     (tmp_path / "b.yml").write_text("[" * 100_000)
@@ -289,15 +277,18 @@ CHAT = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
 @pytest.mark.parametrize(
     ("row", "shape", "code", "roles"),
     [
-        ({"prompt": "a", "completion": "b"}, "prompt-completion", "known-pair", {"prompt": "prompt", "completion": "completion"}),
-        ({"Question": "a", "Answer": "b"}, "prompt-completion", "known-pair", {"Question": "prompt", "Answer": "completion"}),
+        ({"prompt": "a", "completion": "b"}, "prompt-completion", "known-pair",
+         {"prompt": "prompt", "completion": "completion"}),
+        ({"Question": "a", "Answer": "b"}, "prompt-completion", "known-pair",
+         {"Question": "prompt", "Answer": "completion"}),
         ({"问题": "a", "回答": "b"}, "prompt-completion", "known-pair", {"问题": "prompt", "回答": "completion"}),
         ({"input": "a", "output": "b"}, "prompt-completion", "known-pair", {"input": "prompt", "output": "completion"}),
         ({"system": "s", "prompt": "a", "response": "b"}, "prompt-completion", "known-pair",
          {"system": "system", "prompt": "prompt", "response": "completion"}),
         ({"instruction": "a", "input": "", "output": "b"}, "instruction", "alpaca-columns",
          {"instruction": "instruction", "input": "input", "output": "output"}),
-        ({"instruction": "a", "output": "b"}, "instruction", "alpaca-columns", {"instruction": "instruction", "output": "output"}),
+        ({"instruction": "a", "output": "b"}, "instruction", "alpaca-columns",
+         {"instruction": "instruction", "output": "output"}),
         ({"messages": CHAT, "prompt": "x", "completion": "y"}, "chat", "chat-column", {"messages": "messages"}),
         ({"conversations": [{"from": "human", "value": "a"}]}, "chat", "chat-column", {"conversations": "messages"}),
         ({"talk": json.dumps(CHAT)}, "chat", "chat-column", {"talk": "messages"}),
