@@ -144,7 +144,7 @@ def _add_runs(commands: Any) -> None:
         command = _command(commands, name, help)
         command.add_argument("run", metavar="RUN", help=RUN_HELP)
         if name == "resume":
-            _add_detach(command)
+            command.add_argument("--follow", action="store_true", help="stay and show the run until it ends")
 
 
 # --------------------------------------------------------------------------------------- asking a model

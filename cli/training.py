@@ -64,7 +64,7 @@ def resume_command(options: argparse.Namespace, home: Home, terminal: Terminal) 
         )  # fmt: skip
     else:
         start_run(home, folder.name)
-    return _follow(home, folder, terminal, detach=options.detach, offset=offset)
+    return _follow(home, folder, terminal, detach=not options.follow, offset=offset)
 
 
 # ----------------------------------------------------------------------------------------------- for others

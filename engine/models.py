@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from engine.checkpoint import checkpoint_path, latest_sound_checkpoint
+from engine.data.encode import load_tokenizer
 from engine.device import choose_device, choose_dtype
 from engine.errors import UserError
 from engine.home import Home
@@ -61,13 +62,6 @@ def find_source(home: Home, source: str) -> Source:
         )
     title = _title(folder)
     return Source(folder, None, title, title)
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a folder, from its own files only; no code of the model's author is run."""
-    from transformers import AutoTokenizer  # seconds of import, only where a model is opened
-
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def load_causal_lm(folder: Path, *, dtype: torch.dtype, device: str, attention: str = "sdpa") -> Any:

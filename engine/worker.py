@@ -144,9 +144,10 @@ class Worker:
         """Load the model, prepare the method, turn the rows into tokens."""
         import torch  # after the thread limits are set
 
+        from engine.data.encode import load_tokenizer
         from engine.loop import Training
         from engine.methods import method_named
-        from engine.models import find_source, load_for_training, load_tokenizer
+        from engine.models import find_source, load_for_training
 
         recipe = self._recipe
         torch.manual_seed(recipe.seed)

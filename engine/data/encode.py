@@ -6,6 +6,7 @@ No torch here, and transformers only where a tokenizer is loaded.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +86,10 @@ def encode_all(
     return encoded
 
 
+# transformers fills its own module while it is first used; two threads at that moment see half of it.
+_loading = threading.Lock()
+
+
 def load_tokenizer(folder: str | Path) -> Any:
     """The tokenizer of a model folder, kept for the next call as long as its files do not change.
 
@@ -96,7 +101,8 @@ def load_tokenizer(folder: str | Path) -> Any:
         (path.name, path.stat().st_mtime_ns, path.stat().st_size)
         for path in sorted(place.glob("*")) if path.suffix in (".json", ".jinja", ".model", ".txt")
     )  # fmt: skip
-    return _load_tokenizer(str(place), stamps)
+    with _loading:
+        return _load_tokenizer(str(place), stamps)
 
 
 @functools.lru_cache(maxsize=4)

@@ -19,10 +19,11 @@ from engine.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from engine.data.encode import load_tokenizer
 from engine.errors import UserError
 from engine.loop import PinnedPrompt, Training
 from engine.methods import method_named
-from engine.models import load_causal_lm, load_for_training, load_tokenizer
+from engine.models import load_causal_lm, load_for_training
 from engine.optimizer import MasterAdamW, learning_rate_at
 from engine.recipe import Recipe
 from engine.tasks.causal_lm import CausalLanguageModel

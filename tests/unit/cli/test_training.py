@@ -95,13 +95,13 @@ def test_a_detached_run_is_paused_killed_resumed_and_stopped(tiny_home: Home, ro
         held = command(tiny_home, "runs").json[0]["steps"]
         time.sleep(0.5)
         assert command(tiny_home, "runs").json[0]["steps"] == held
-        assert command(tiny_home, "resume", run_id, "--detach").json["status"] == "running"
+        assert command(tiny_home, "resume", run_id).json["status"] == "running"
         wait_until(tiny_home, run_id, lambda run: run["steps"] > held)
-        assert command(tiny_home, "resume", run_id, "--detach").json["error"]["code"] == "run-is-alive"
+        assert command(tiny_home, "resume", run_id).json["error"]["code"] == "run-is-alive"
 
         worker_of(tiny_home, run_id).kill()
         killed = wait_until(tiny_home, run_id, lambda run: run["status"] == "interrupted")
-        assert command(tiny_home, "resume", run_id, "--detach").code == 0
+        assert command(tiny_home, "resume", run_id).code == 0
         wait_until(tiny_home, run_id, lambda run: run["steps"] > killed["steps"])
 
         stopped = command(tiny_home, "stop", run_id)
