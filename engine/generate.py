@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # Names of end-of-turn tokens in the field's chat formats: some models forget to list theirs as an end token.
 END_OF_TURN_TOKENS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>")
+LONGEST_CHARACTER = 8  # tokens; a character has at most four bytes, so more than this is no character
 UNFINISHED = "\ufffd"  # what a tokenizer writes for a character of which only some bytes have come
 
 
@@ -363,7 +364,7 @@ class TextStream:
     def add(self, token: int) -> None:
         self.ids.append(token)
         whole = self._decode(self.ids[self._start :])
-        if not whole.endswith(UNFINISHED):
+        if not whole.endswith(UNFINISHED) or len(self.ids) - self._done > LONGEST_CHARACTER:
             self._emit(whole)
 
     def finish(self) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 from engine.checkpoint import FOLDER_NAME, checkpoint_path
 from engine.generate import Generator
@@ -109,6 +110,7 @@ def _be_nice() -> None:
 
 def main(arguments: list[str]) -> None:
     _be_nice()
+    disable_progress_bar()  # what is printed is the window's report of a crash
     player = Player(Home.locate(arguments[0]))
     handlers: dict[type, Any] = {LoadModel: player.load, Generate: player.generate}
     serve(handlers, num_threads=1)

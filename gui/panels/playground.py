@@ -49,6 +49,8 @@ class PlaygroundPanel(Page):
             "Get the starter model, or add your own. Models that you train appear here too.",
             "Get a model", lambda: workbench.go.emit("models", None),
         )  # fmt: skip
+        self._escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), self, self._stop)
+        self._escape.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         self._make_actions()
         self._arrange()
         self._add_column()
@@ -265,6 +267,7 @@ class PlaygroundPanel(Page):
 
     def _write_state(self) -> None:
         busy = any(column.is_busy for column in self.columns)
+        self._escape.setEnabled(busy)  # otherwise Esc is the window's
         self.prompt.set_state(can_send=any(column.source for column in self.columns), busy=busy)
         empty = not any(column.conversation.turns for column in self.columns)
         sources = [column.source for column in self.columns]
@@ -327,8 +330,6 @@ class PlaygroundPanel(Page):
         self.kept.delete_asked.connect(self._forget)
         self._workbench.library_changed.connect(self._on_lists_stale)
         self._workbench.history_changed.connect(self._on_lists_stale)
-        escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), self, self._stop)
-        escape.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
 
     def _arrange(self) -> None:
         self._splitter = QSplitter(Qt.Orientation.Horizontal)

@@ -210,6 +210,16 @@ def test_streamed_pieces_are_whole_and_lose_nothing(tokenizer, text):
     assert not any("\ufffd" in piece for piece in pieces)
 
 
+def test_bytes_that_never_make_a_character_do_not_pile_up(tokenizer):
+    pieces: list[str] = []
+    stream = TextStream(tokenizer, pieces.append)
+    first_byte = tokenizer("🎉")["input_ids"][0]
+    for _ in range(40):
+        stream.add(first_byte)
+    assert len(pieces) > 2
+    assert stream.finish() == "".join(pieces) == "\ufffd" * 40
+
+
 def test_half_a_character_at_the_end_is_still_told(tokenizer):
     ids = tokenizer("🎉")["input_ids"]
     assert len(ids) > 1
