@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import re
 import tomllib
@@ -299,6 +300,7 @@ class Recipe:
 FIELDS: dict[str, dataclasses.Field[Any]] = {spec.name: spec for spec in dataclasses.fields(Recipe)}
 
 
+@functools.cache
 def _field_type(key: str) -> tuple[type, bool]:
     """The plain type of a field (tuple for lists of text) and whether None is allowed."""
     hint = typing.get_type_hints(Recipe)[key]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ class Backstage(QObject):
         super().__init__(parent)
         self._jobs: queue.SimpleQueue[Callable[[], Callable[[], None]] | None] = queue.SimpleQueue()
         self._answered.connect(lambda answer: answer(), Qt.ConnectionType.QueuedConnection)
+        sys.setswitchinterval(0.001)  # so long may the window wait for the interpreter while this thread works
         self._thread = threading.Thread(target=self._work, name="backstage", daemon=True)
         self._thread.start()
 
@@ -44,7 +46,7 @@ class Backstage(QObject):
         def job() -> Callable[[], None]:
             try:
                 result = work()
-            except Exception as error:  # noqa: BLE001 - handed to whoever asked
+            except Exception as error:
                 log.warning("backstage work failed", exc_info=error)
                 caught = error
                 return lambda: on_error(caught) if on_error else self.failed.emit(caught)

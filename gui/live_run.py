@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from engine.processes import is_alive, was_started
 from gui.backstage import Backstage
 
 POLL_MS = 250
+SLICE = 2000  # entries folded in one go, about 4 ms
 ENDED = ("finished", "stopped", "failed", "interrupted")
 
 
@@ -51,7 +54,7 @@ class LiveRun(QObject):
         self.best_val_loss: float | None = None
         self.failure: m.RunFailed | None = None
         self.result: m.RunFinished | None = None
-        self.entries: list[Entry] = []
+        self.entries: list[Entry] = []  # what can be told in words: all but steps and measurements
         self.offset = 0
 
     @property
@@ -64,17 +67,18 @@ class LiveRun(QObject):
 
     def eta_s(self) -> float | None:
         """Seconds to go, from the median of the last 30 steps' times; None before three steps."""
-        times = list(self.series["step_s"].values())[-30:]
+        times = list(islice(reversed(self.series["step_s"].values()), 30))
         if len(times) < 3 or not self.num_steps:
             return None
         return sorted(times)[len(times) // 2] * (self.num_steps - self.step)
 
     def fold(self, entries: list[Entry]) -> None:
         for entry in entries:
-            self.entries.append(entry)
+            if not isinstance(entry.event, m.StepFinished | m.ResourcesMeasured):
+                self.entries.append(entry)
             self._fold(entry.event)
 
-    def _fold(self, event: Any) -> None:
+    def _fold(self, event: Any) -> None:  # noqa: PLR0912 - one a kind of event
         match event:
             case m.RunCreated():
                 self.name, self.recipe = event.name, event.recipe
@@ -187,7 +191,18 @@ class RunMonitor(QObject):
         return found
 
     def _take(self, found: dict[str, tuple[list[Entry], int, bool]]) -> None:
-        self._reading = False
+        self._fold_on(self._folding(found))
+
+    def _fold_on(self, work: Iterator[None]) -> None:
+        """A slice now, the next one after the window had its turn: a long journal does not hold it up."""
+        try:
+            next(work)
+        except StopIteration:
+            self._reading = False
+        else:
+            QTimer.singleShot(0, self, lambda: self._fold_on(work))
+
+    def _folding(self, found: dict[str, tuple[list[Entry], int, bool]]) -> Iterator[None]:
         for run_id, (entries, offset, alive) in found.items():
             if run_id not in self.runs and not alive:
                 self._known_over.add(run_id)
@@ -195,7 +210,10 @@ class RunMonitor(QObject):
             run = self.watch(run_id) if run_id not in self.runs else self.runs[run_id]
             if run.is_over:
                 continue  # its worker is on its way out, or was started again: `watch` reopens it
-            run.fold(entries)
+            for first in range(0, len(entries), SLICE):
+                if first:
+                    yield
+                run.fold(entries[first : first + SLICE])
             run.offset = offset
             if not alive and not run.is_over:
                 run.status = "interrupted"

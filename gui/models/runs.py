@@ -5,6 +5,7 @@ Owns columns, words for a status, sorting, searching and the smoothing of a loss
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -37,7 +38,7 @@ STATUS_WORDS: dict[str, tuple[str, str, str]] = {
 
 METHOD_WORDS = {"lora": "LoRA", "full": "All weights"}
 
-_BLOCK = 256
+_BLOCK = 64
 
 
 def smooth(values: Array, weight: float) -> Array:
@@ -64,7 +65,8 @@ def smooth(values: Array, weight: float) -> Array:
         within[place] += decay * carried
         carried = within[place, -1]
     averaged: Array = within.reshape(-1)[: len(values)]
-    averaged /= 1 - weight ** np.arange(1.0, len(values) + 1)
+    num_biased = min(len(values), int(-40 / math.log(weight)) + 1)  # beyond, 1 - w^k is 1 in doubles
+    averaged[:num_biased] /= 1 - weight ** np.arange(1.0, num_biased + 1)
     return averaged
 
 
@@ -86,9 +88,9 @@ class Curves:
             steps, values = np.empty(0), np.empty(0)
         fresh = len(series) - len(steps)
         if fresh:
-            items = list(islice(reversed(series.items()), fresh))[::-1]
-            steps = np.concatenate([steps, np.array([step for step, _ in items], float)])
-            values = np.concatenate([values, np.array([value for _, value in items], float)])
+            new_steps = np.fromiter(islice(reversed(series), fresh), float, fresh)[::-1]
+            new_values = np.fromiter(islice(reversed(series.values()), fresh), float, fresh)[::-1]
+            steps, values = np.concatenate([steps, new_steps]), np.concatenate([values, new_values])
             if len(steps) > fresh and steps[-fresh] < steps[-fresh - 1]:
                 order = np.argsort(steps, kind="stable")
                 steps, values = steps[order], values[order]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from PySide6.QtCore import Signal
@@ -181,7 +182,7 @@ class RunNumbers(QWidget):
         gradient = run.series["grad_norm"].get(run.step)
         self._write("train", amount_loss(run.train_loss), tr("gradient {value}", value=amount_loss(gradient)))
         self._write("val", *_validation(run))
-        speed = list(run.series["tokens_per_second"].values())[-20:]
+        speed = list(islice(reversed(run.series["tokens_per_second"].values()), 20))
         self._write("speed", amount_count(sum(speed) / len(speed)) if speed else "–", "")
         memory = _last(run, "memory_bytes")
         machine = _last(run, "machine_memory_percent")

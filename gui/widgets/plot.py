@@ -7,6 +7,7 @@ Knows numbers and steps; nothing of runs.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,7 @@ from gui.words import bind, language, tr
 REDRAW_MS = 100
 RAW_OPACITY = 0.25
 LEGEND_WIDTH = 150
+SMOOTH_POINTS = 600  # beyond, edges are not smoothed: it would cost ten times as much and show no difference
 
 Array = npt.NDArray[np.float64]
 Format = Callable[[float], str]
@@ -125,6 +127,10 @@ class Plot(QFrame):
         self._fit(ease=False)
 
     @property
+    def is_small(self) -> bool:
+        return self._small
+
+    @property
     def is_empty(self) -> bool:
         return not any(len(curve.x) for curve in self._curves)
 
@@ -202,8 +208,10 @@ class Plot(QFrame):
     def _draw_if_seen(self) -> None:
         if self._stale and self.isVisible():
             self._stale = False
+            began = time.perf_counter()
             self._draw()
-            self._timer.start()
+            spent_ms = (time.perf_counter() - began) * 1000
+            self._timer.start(max(REDRAW_MS, int(10 * spent_ms)))  # long curves leave the window its time
 
     def _draw(self) -> None:
         self._stack.setCurrentIndex(0 if self.is_empty else 1)
@@ -213,7 +221,8 @@ class Plot(QFrame):
         for key, curve in drawn.items():
             if key not in self._items:
                 self._items[key] = self._new_item(curve)
-            self._items[key].setData(curve.x, curve.y)
+            smooth = len(curve.x) <= SMOOTH_POINTS and curve.kind != "raw"
+            self._items[key].setData(curve.x, curve.y, antialias=smooth)
         self._draw_marks()
         self._draw_legend()
         self._say_newest()
@@ -221,7 +230,8 @@ class Plot(QFrame):
             self._fit(ease=True)
 
     def _new_item(self, curve: Curve) -> pg.PlotDataItem:
-        item = pg.PlotDataItem(clipToView=True, autoDownsample=True, downsampleMethod="peak", antialias=True)
+        item = pg.PlotDataItem()
+        item.opts["autoDownsampleFactor"] = 1.0  # two points a pixel; pyqtgraph would draw ten
         item.setZValue({"raw": 0, "line": 5, "points": 10}[curve.kind])
         item.setLogMode(False, self._is_log)
         self._axes.addItem(item)
@@ -411,6 +421,8 @@ class _Canvas(pg.PlotWidget):  # type: ignore[misc]
         item = self.getPlotItem()
         item.hideButtons()
         item.setMenuEnabled(False)
+        item.setDownsampling(auto=True, mode="peak")  # for all curves: addItem takes it from here
+        item.setClipToView(True)
         item.vb.disableAutoRange()
         item.vb.setMouseEnabled(x=True, y=False)
         item.vb.sigRangeChangedManually.connect(lambda _axes: self.manual.emit())
@@ -418,7 +430,8 @@ class _Canvas(pg.PlotWidget):  # type: ignore[misc]
         self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._value_axis.setWidth(56)
-        self._step_axis.setHeight(20)
+        self._step_axis.setHeight(4 if owner.is_small else 20)
+        self._step_axis.setStyle(showValues=not owner.is_small)
         self._cursor = pg.InfiniteLine(angle=90, movable=False)
         self._cursor.setZValue(-5)
         self._cursor.hide()
