@@ -7,7 +7,8 @@ from typing import Any
 
 from PySide6.QtCore import QAbstractListModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
-from engine.messages import DatasetInfo
+from engine.messages import DatasetInfo, StarterInfo
+from gui.models.model_list import starter_title
 from gui.widgets.numbers import amount_bytes, amount_count, when
 from gui.words import language, tr
 
@@ -31,10 +32,13 @@ class DataListModel(QAbstractListModel):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._datasets: list[DatasetInfo] = []
+        self._starters: dict[str, StarterInfo] = {}
         language.changed.connect(self._on_language_changed)
 
-    def set_datasets(self, datasets: Sequence[DatasetInfo]) -> None:
+    def set_datasets(self, datasets: Sequence[DatasetInfo], starters: Sequence[StarterInfo] = ()) -> None:
+        """`starters` lend their titles, in the window's language, to the data sets that still have their names."""
         self.beginResetModel()
+        self._starters = {starter.id: starter for starter in starters}
         self._datasets = sorted(datasets, key=lambda info: info.created_utc, reverse=True)
         self.endResetModel()
 
@@ -46,15 +50,19 @@ class DataListModel(QAbstractListModel):
         """Where the data set stands, -1 if it is not there."""
         return next((row for row, info in enumerate(self._datasets) if info.name == name), -1)
 
+    def title_of(self, info: DatasetInfo) -> str:
+        starter = self._starters.get(info.name)
+        return starter_title(starter) if starter else info.name
+
     def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008 - Qt's signature
         return 0 if parent.isValid() else len(self._datasets)
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         info = self._datasets[index.row()]
         if role == Qt.ItemDataRole.DisplayRole:
-            return title_of(info)
+            return self.title_of(info)
         if role == Qt.ItemDataRole.AccessibleTextRole:
-            return f"{title_of(info)}, {facts_of(info)}, {issues_words(info.num_issues)}"
+            return f"{self.title_of(info)}, {facts_of(info)}, {issues_words(info.num_issues)}"
         if role == INFO_ROLE:
             return info
         if role == FACTS_ROLE:
@@ -66,10 +74,6 @@ class DataListModel(QAbstractListModel):
     def _on_language_changed(self) -> None:
         if self._datasets:
             self.dataChanged.emit(self.index(0), self.index(len(self._datasets) - 1))
-
-
-def title_of(info: DatasetInfo) -> str:
-    return info.title or info.name
 
 
 def facts_of(info: DatasetInfo) -> str:

@@ -40,7 +40,6 @@ from gui.models.data_list import (
     DataListModel,
     account_sentence,
     shape_words,
-    title_of,
 )
 from gui.panels.data_about import AboutView
 from gui.panels.data_import import ImportSheet, name_problem
@@ -116,7 +115,7 @@ class DataPanel(Page):
         self._drop_zone.buttons.insertWidget(2, self._sample_button)
         self._sheet = ImportSheet(self._workbench)
         self._sheet.imported.connect(self._on_imported)
-        self._sheet.left.connect(self._write)
+        self._sheet.left.connect(self._show_library)
         self._waiting = QWidget()
         for page in (self._waiting, self._drop_zone, self._build_library(), self._sheet):
             self._stack.addWidget(page)
@@ -145,7 +144,7 @@ class DataPanel(Page):
         self._more_samples = button("Sample data", self._on_sample, "sparkles", role="quiet")
         layout.addWidget(self._list, 1)
         layout.addWidget(self._more_samples)
-        side.setMinimumWidth(190)
+        side.setMinimumWidth(170)
         return side
 
     def _build_chosen(self) -> QWidget:
@@ -219,24 +218,35 @@ class DataPanel(Page):
         self._has_list = True
         self._starters = tuple(starter for starter in answer.starters if starter.kind == "data")
         before = self._wanted or (self._info.name if self._info else "")
-        self._list_model.set_datasets(answer.datasets)
+        self._list_model.set_datasets(answer.datasets, answer.starters)
         names = [info.name for info in self._list_model.datasets]
+        is_importing = self._stack.currentWidget() is self._sheet
         if names:
-            self._choose(before if before in names else names[0])
+            self._select(before if before in names else names[0])
         else:
             self._info = None
-        self._write()
+        if is_importing:
+            self._write()
+        else:
+            self._show_library()
 
     def _choose(self, name: str) -> None:
         """Show a data set of the list; a name that is not in it (yet) is waited for."""
+        if self._list_model.row_of(name) >= 0:
+            self._select(name)
+            self._show_library()
+
+    def _select(self, name: str) -> None:
         row = self._list_model.row_of(name)
-        if row < 0:
-            return
         self._wanted = ""
         self._list.setCurrentIndex(self._list_model.index(row))
         self._show_info(self._list_model.datasets[row])
-        self._stack.setCurrentWidget(self._library)
-        self._write_head()
+
+    def _show_library(self) -> None:
+        """The chosen data set, or the drop zone while there is none."""
+        page = self._library if self._list_model.rowCount() else self._drop_zone
+        self._stack.setCurrentWidget(page if self._has_list else self._waiting)
+        self._write()
 
     def _on_current_changed(self, current: QModelIndex, _previous: QModelIndex) -> None:
         if current.isValid():
@@ -365,7 +375,7 @@ class DataPanel(Page):
 
         def done(answer: Done) -> None:
             size = amount_bytes(answer.num_bytes or info.num_bytes)
-            text = tr("“{name}” is in the trash ({size}).", name=title_of(info), size=size)
+            text = tr("“{name}” is in the trash ({size}).", name=self._list_model.title_of(info), size=size)
             self._workbench.said.emit(text, lambda: self._restore(info.name, answer.token))
             self._workbench.library_changed.emit()
 
@@ -394,15 +404,12 @@ class DataPanel(Page):
     # ---------------------------------------------------------------------------------------- writing
 
     def _write(self) -> None:
-        """Show the page that fits what there is, and the words of the chosen data set."""
-        if self.sender() is self._sheet or self._stack.currentWidget() is not self._sheet:
-            page = self._library if self._list_model.rowCount() else self._drop_zone
-            self._stack.setCurrentWidget(page if self._has_list else self._waiting)
+        """The words of the page's head, the tabs and the chosen data set."""
         self._write_head()
         for index, text in enumerate(("Rows", "Tokens", "Issues", "About")):
             self._tabs.setTabText(index, tr(text))
         if self._info is not None:
-            self._title.setText(title_of(self._info))
+            self._title.setText(self._list_model.title_of(self._info))
             self._account.setText(f"{shape_words(self._info.shape)} · {account_sentence(self._info)}")
             if self._info.num_issues:
                 self._tabs.setTabText(ISSUES_TAB, tr("Issues ({count})", count=f"{self._info.num_issues:,}"))

@@ -211,6 +211,7 @@ class ImportSheet(QWidget):
         self._header.set_choosable(not busy)
         self._name.setEnabled(not busy)
         self._go.setVisible(preview is not None)
+        self._go.setEnabled(False)
         if preview is not None:
             self._write_preview(preview)
             self._check_name()

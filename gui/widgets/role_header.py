@@ -122,10 +122,13 @@ class RoleHeader(QHeaderView):
         count = min(self.count(), len(self._boxes))
         if self._is_touched or room <= 0 or not count:
             return
-        shares = [1 if box.currentData() == IGNORE else 3 for box in self._boxes[:count]]
+        used = [box.currentData() != IGNORE for box in self._boxes[:count]]
+        if not any(used):
+            used = [True] * count
+        rest = (room - NARROWEST_COLUMN * used.count(False)) // used.count(True)
         self._is_spreading = True
-        for index, share in enumerate(shares):
-            self.resizeSection(index, max(NARROWEST_COLUMN, room * share // sum(shares)))
+        for index, is_used in enumerate(used):
+            self.resizeSection(index, max(NARROWEST_COLUMN, rest) if is_used else NARROWEST_COLUMN)
         self._is_spreading = False
 
     def _on_section_resized(self, _index: int, _old: int, _new: int) -> None:

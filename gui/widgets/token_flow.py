@@ -104,12 +104,12 @@ class TokenFlow(QAbstractScrollArea):
         chip = self.chips[index]
         lines = [tr("Token {number} · id {id}", number=index + 1, id=chip.id)]
         lines.append(tr("Text: {what}", what=repr(chip.text)[1:-1]))
+        trained, read = "Trained: the model learns to write it", "Not trained: only read"
+        lines.append(tr(trained if chip.trained else read))
         lines.append(tr("Characters {start} to {end}", start=chip.start, end=chip.end))
         if chip.special:
-            lines.append(tr("A special token of this model"))
-        lines.append(
-            tr("Trained: the model learns to write it") if chip.trained else tr("Not trained: only read")
-        )
+            special = tr("A special token of this model")
+            lines.append(f"{special} ({chip.label})" if chip.label else special)
         return "\n".join(lines)
 
     def chip_place(self, index: int) -> QRect:

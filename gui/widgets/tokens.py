@@ -74,6 +74,7 @@ class TokenPreview(QWidget):
         self._librarian = workbench.librarian
         self._asked: tuple[str, str, dict[str, Any]] = ("", "", {})
         self._round = 0  # answers to an earlier question are not shown
+        self._counted_in = -1
         self._rows: dict[int, TokenRow] = {}
         self._num_rows = 0
         self._position = 0
@@ -218,6 +219,7 @@ class TokenPreview(QWidget):
         data, model, recipe = self._asked
         wanted = [position for position in self._positions_ahead() if position not in self._rows]
         if data and model and wanted:
+            self._error.dismiss()
             self._ask(ViewTokens(data, model, tuple(wanted), recipe), self._on_tokens)
 
     def _positions_ahead(self) -> list[int]:
@@ -260,16 +262,22 @@ class TokenPreview(QWidget):
         self._num_rows = found.rows_kept if found else 0
         if self._position >= self._num_rows > 0:
             self._go_to(self._num_rows - 1)
-        if 0 < self._num_rows <= COUNT_BY_ITSELF_ROWS:
-            self.count()
+        self._count_by_itself()
         self._write()
 
+    def _count_by_itself(self) -> None:
+        """Count a small data set once a round, after its first rows are here: what is looked at comes first."""
+        is_small = 0 < self._num_rows <= COUNT_BY_ITSELF_ROWS
+        if is_small and self._rows and self._counted_in != self._round:
+            self._counted_in = self._round
+            self.count()
+
     def _on_tokens(self, view: TokenView) -> None:
-        self._error.dismiss()
         for row in view.rows:
             self._rows[row.row] = row
         while len(self._rows) > ROWS_KEPT:
             del self._rows[next(iter(self._rows))]
+        self._count_by_itself()
         self._write()
 
     def _on_library_changed(self) -> None:

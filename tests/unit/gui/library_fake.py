@@ -133,6 +133,7 @@ class FakeLibrarian(Service):
         self.held: list[Callable[[], None]] = []
         self.cancelled: list[int] = []
         self.delay_ms = 0
+        self.is_closed = False
 
     def ask(
         self,
@@ -149,7 +150,7 @@ class FakeLibrarian(Service):
 
         def answer() -> None:
             refused = self.refuse.get(type(request))
-            if ticket.id in self._tickets:
+            if ticket.id in self._tickets and not self.is_closed:
                 self._deliver(ticket.id, refused or self.answer(request, on_news or (lambda _news: None)))
 
         if type(request) in self.hold:
@@ -164,6 +165,11 @@ class FakeLibrarian(Service):
             text = "Cancelled. Nothing was kept."
             QTimer.singleShot(0, self, lambda: self._deliver(ticket_id, Failed("cancelled", text, text)))
 
+    def close(self) -> None:
+        """What is pending, and what is asked from now on, gets no answer."""
+        self.is_closed = True
+        super().close()
+
     def release(self) -> None:
         """Answer what was held."""
         held, self.held = self.held, []
@@ -174,6 +180,14 @@ class FakeLibrarian(Service):
         return [request for request in self.asked if isinstance(request, kind)]
 
     def answer(self, request: Any, tell: Callable[[Any], Any]) -> Any:
+        name = getattr(request, "data", "") or getattr(request, "name", "")
+        if (
+            name
+            and not isinstance(request, ImportData | AddModel)
+            and name not in [one.name for one in self.datasets]
+        ):
+            text = "There is no data set {data!r}."
+            return Failed("data-not-found", text.format(data=name), text, {"data": name})
         return getattr(self, f"_answer_{type(request).__name__}")(request, tell)
 
     def _info(self, name: str) -> DatasetInfo:
