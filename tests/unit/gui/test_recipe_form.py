@@ -1,0 +1,167 @@
+"""The recipe's form: every field, its words, its default, its problems, its memory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QSettings, Qt
+
+from engine.recipe import EFFORTS, FIELDS, Recipe
+from gui.widgets.recipe_fields import Choice
+from gui.widgets.recipe_form import ADVANCED, EFFORT_WORDS, GROUPS, METHOD_TIPS, SIMPLE, WORDS, RecipeForm
+from gui.words import CATALOGUES, language
+
+SHIPPED = sorted((Path(__file__).parents[3] / "assets" / "recipes").glob("*.toml"))
+
+
+@pytest.fixture
+def form(qtbot):
+    form = RecipeForm()
+    qtbot.addWidget(form)
+    return form
+
+
+def type_into(form: RecipeForm, key: str, text: str) -> None:
+    """As a person would: the text changes, and the field says so."""
+    field = form.field(key)
+    field.setText(text)
+    field.textEdited.emit(text)
+
+
+def test_every_field_of_the_recipe_has_a_control_and_a_group(form):
+    for key, spec in FIELDS.items():
+        if key != "task":
+            assert form.field(key) is not None, key
+        assert spec.metadata["group"] in GROUPS, key
+    assert set(ADVANCED) | set(SIMPLE) | {"task"} == set(FIELDS)
+
+
+def test_every_word_of_the_form_is_there_in_chinese():
+    chinese = {}
+    for path in (CATALOGUES / "zh_CN").glob("*.json"):
+        chinese |= json.loads(path.read_text(encoding="utf-8"))
+    words = [*GROUPS.values(), *WORDS.values(), *EFFORT_WORDS.values(), *METHOD_TIPS.values()]
+    for spec in FIELDS.values():
+        words += [spec.metadata["label"], spec.metadata["help"], spec.metadata["unit"]]
+        words += [WORDS[choice] for choice in spec.metadata["choices"]]
+    assert [word for word in words if word and word not in chinese] == []
+
+
+def test_an_untouched_form_is_the_default_recipe(form):
+    assert form.recipe() == Recipe()
+    assert form.changed_keys == []
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_recipe_comes_out_as_it_went_in(form, path):
+    recipe = Recipe.load(path)
+    form.set_values(recipe.to_dict())
+    assert form.recipe() == recipe
+
+
+def test_an_effort_sets_its_own_fields_and_leaves_the_others(form):
+    type_into(form, "learning_rate", "1e-3")
+    form.field("effort").set_value("thorough")
+    form.field("effort").changed.emit()
+    recipe = form.recipe()
+    assert (recipe.num_epochs, recipe.rank, recipe.alpha) == tuple(EFFORTS["thorough"].values())
+    assert recipe.learning_rate == 1e-3
+    assert form.changed_keys == ["learning_rate"]
+
+
+def test_what_differs_carries_a_dot_and_a_reset(form):
+    row = form.row("rank")
+    assert row.dot.isHidden()
+    type_into(form, "rank", "8")
+    assert not row.dot.isHidden() and not row.reset_button.isHidden()
+    assert form.recipe().rank == 8
+    row.reset_button.click()
+    assert row.dot.isHidden() and form.recipe().rank == 16
+
+
+def test_an_emptied_field_means_its_default(form):
+    type_into(form, "seed", "7")
+    type_into(form, "seed", "")
+    assert form.recipe().seed == 42
+    assert form.field("seed").placeholderText() == "42"
+
+
+def test_automatic_values_are_shown_and_follow_method_and_data(form):
+    assert form.field("learning_rate").placeholderText() == "auto (0.0005)"
+    assert form.field("num_steps").placeholderText() == "auto"
+    form.set_num_rows(320)
+    assert form.field("num_steps").placeholderText() == "auto (108)"
+    form.field("method").set_value("full")
+    form.field("method").changed.emit()
+    assert form.field("learning_rate").placeholderText() == "auto (5e-05)"
+
+
+def test_fields_of_another_method_go_and_do_not_count(form):
+    type_into(form, "dropout", "0.1")
+    form.field("method").set_value("full")
+    form.field("method").changed.emit()
+    assert form.row("dropout").control.isHidden()
+    assert form.recipe() == Recipe(method="full")
+
+
+def test_all_problems_are_told_at_once_and_near_their_fields(form):
+    type_into(form, "rank", "0")
+    type_into(form, "warmup_steps", "soon")
+    type_into(form, "validation_fraction", "3")
+    assert form.recipe() is None
+    assert {problem.key for problem in form.problems} == {"rank", "warmup_steps", "validation_fraction"}
+    assert form.row("rank").help.text() == "Rank is 0; it must be 1 or more."
+    assert form.row("rank").help.property("role") == "bad"
+    assert len(form._all_problems.text().splitlines()) == 3
+    assert form._toggle.isChecked()
+    language.use("zh_CN")
+    try:
+        assert form.row("rank").help.text() == "“秩”为 0，不能小于 1。"
+    finally:
+        language.use("en")
+    type_into(form, "rank", "4")
+    assert form.row("rank").help.property("role") == "quiet"
+
+
+def test_a_contradiction_between_two_fields_is_told(form):
+    type_into(form, "num_steps", "10")
+    type_into(form, "warmup_steps", "20")
+    assert [str(problem) for problem in form.problems] == ["warmup_steps (20) is more than num_steps (10)."]
+
+
+def test_the_choices_keep_what_is_chosen_even_if_it_is_gone(form):
+    form.set_libraries([Choice("a", "Set A", "10 rows")], [Choice("m", "Model M")])
+    form.set_value("data", "a")
+    assert form.row("data").help.text() == "10 rows"
+    form.set_libraries([Choice("b", "Set B")], [Choice("m", "Model M")])
+    assert form.values()["data"] == "a"
+
+
+def test_up_and_down_change_a_number(qtbot, form):
+    qtbot.keyClick(form.field("rank"), Qt.Key.Key_Up)
+    assert form.recipe().rank == 17
+    type_into(form, "learning_rate", "0.001")
+    qtbot.keyClick(form.field("learning_rate"), Qt.Key.Key_Down)
+    assert form.recipe().learning_rate == pytest.approx(0.0005)
+
+
+def test_the_last_choices_are_found_again(qtbot, tmp_path):
+    settings = QSettings(str(tmp_path / "s.ini"), QSettings.Format.IniFormat)
+    first = RecipeForm(settings)
+    qtbot.addWidget(first)
+    first.set_values({"rank": 4, "data": "mine", "name": "once"}, "quick")
+    settings.sync()
+    second = RecipeForm(QSettings(str(tmp_path / "s.ini"), QSettings.Format.IniFormat))
+    qtbot.addWidget(second)
+    assert second.effort == "quick"
+    assert second.recipe() == first.recipe().replace(name="")
+
+
+def test_a_memory_of_another_version_gives_the_defaults(qtbot, tmp_path):
+    settings = QSettings(str(tmp_path / "s.ini"), QSettings.Format.IniFormat)
+    settings.setValue("train/last_choices", json.dumps({"values": {"no_such_key": 1}, "effort": "quick"}))
+    form = RecipeForm(settings)
+    qtbot.addWidget(form)
+    assert form.recipe() == Recipe()
