@@ -67,7 +67,7 @@ class IssuesView(QWidget):
         self._account = label("", "quiet", wraps=True)
         self._error = ErrorCard()
         self._table = Table("issues")
-        self._table.set_model(self._model, widths=(130, 56, 110, 130))
+        self._table.set_model(self._model, widths=(130, 48, 90, 100))
         self._table.setTextElideMode(Qt.TextElideMode.ElideRight)
         bind(self._table.setAccessibleName, "Rows that cannot be used")
         self._table.selectionModel().currentRowChanged.connect(lambda _now, _before: self._write_detail())

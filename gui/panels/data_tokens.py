@@ -54,6 +54,7 @@ class TokensView(QWidget):
         default = Recipe()
         self._longest = QSpinBox(minimum=8, maximum=1_048_576, value=default.max_seq_len)
         self._longest.setKeyboardTracking(False)
+        self._longest.setMaximumWidth(84)
         self._longest.setSingleStep(64)
         bind(self._longest.setAccessibleName, "Longest row")
         bind(self._longest.setToolTip, "Longer rows are cut here; Data shows which.")

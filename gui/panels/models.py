@@ -301,7 +301,8 @@ class ModelsPanel(Page):
         self._hint.setVisible(info.kind != "decoder")
         self._facts.show_facts(
             (
-                (tr("Kind"), f"{kind_words(info)} ({info.architecture})"),
+                (tr("Kind"), kind_words(info)),
+                (tr("Architecture"), info.architecture),
                 (tr("Parameters"), amount_count(info.num_parameters)),
                 (tr("Size"), amount_bytes(info.num_bytes)),
                 (tr("Vocabulary"), tr("{count} tokens", count=f"{info.vocabulary_size:,}")),
