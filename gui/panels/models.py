@@ -286,9 +286,9 @@ class ModelsPanel(Page):
         self._empty.setVisible(self._has_list and not has_models)
         if has_models:
             size = amount_bytes(self._list.num_bytes)
-            self.set_sentence(
-                "{count} models use {size} of this disk.", count=self._list.rowCount(), size=size
-            )
+            count = self._list.rowCount()
+            one, many = "1 model uses {size} of this disk.", "{count} models use {size} of this disk."
+            self.set_sentence(one if count == 1 else many, count=count, size=size)
         else:
             self.set_sentence("")
         if self._info is not None:
