@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from engine.data.examples import Example, ExampleMaker
-from engine.data.store import ABSENT, HIDDEN, to_value
+from engine.data.store import ABSENT_KIND, HIDDEN, to_value
 from engine.messages import DatasetInfo, RowsPage
 
 
@@ -56,7 +56,7 @@ class Dataset:
         return {
             column: to_value(row.column(number)[0].as_py(), kinds[number])
             for number, column in enumerate(self.columns)
-            if kinds[number] != ABSENT
+            if kinds[number] != ABSENT_KIND
         }
 
     def origin(self, position: int) -> tuple[str, int, int]:
@@ -86,7 +86,7 @@ class Dataset:
                 yield {
                     column: to_value(cell, kind)
                     for column, cell, kind in zip(self.columns, cells, kinds, strict=True)
-                    if kind != ABSENT
+                    if kind != ABSENT_KIND
                 }
 
     def all_origins(self) -> Iterator[tuple[int, int, int]]:

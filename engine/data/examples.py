@@ -46,6 +46,21 @@ class ExampleMaker:
         self._shape = shape
         self._column = {role: column for column, role in roles.items() if role != "ignore"}
         self._number_columns = frozenset(number_columns)
+        optional = ("system", "input")
+        self._texts = [column for role, column in self._column.items() if role not in optional]
+        self._optional_texts = [column for role, column in self._column.items() if role in optional]
+
+    def is_plain(self, values: Mapping[str, Any]) -> bool:
+        """Whether a row is surely fit, found without building its example; False says nothing."""
+        for column in self._texts:
+            value = values.get(column)
+            if type(value) is not str or not value or value.isspace() or "\0" in value:
+                return False
+        for column in self._optional_texts:
+            value = values.get(column)
+            if value is not None and (type(value) is not str or "\0" in value):
+                return False
+        return self._shape != "chat"
 
     def make(self, values: Mapping[str, Any]) -> Example:
         """The example of a row.

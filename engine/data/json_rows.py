@@ -30,6 +30,7 @@ NAMES = {dict: "an object", list: "a list", str: "a text", bool: "true or false"
 def read_json_lines(source: Source) -> Iterator[Row | RowIssue]:
     """One object a line; blank lines are no rows."""
     codec = source.codec(is_json=True)
+    encoding = encoding_name(codec)
     lines = _utf8_lines(source) if codec in ("utf-8", "utf-8-sig") else _recoded_lines(source, codec)
     row = 0
     for line_number, line in lines:
@@ -39,7 +40,8 @@ def read_json_lines(source: Source) -> Iterator[Row | RowIssue]:
         try:
             if len(line) > MAX_ROW_CHARS:
                 raise RowProblem("too-long-row", value=line[:400], limit=MAX_ROW_CHARS)
-            yield Row(row, as_object(parse(line, encoding_name(codec))), line_number)
+            value = parse(line, encoding)
+            yield Row(row, value if type(value) is dict else as_object(value), line_number, len(line))
         except RowProblem as problem:
             yield problem.at(source.label, row, line_number)
 
@@ -55,7 +57,7 @@ def read_json(source: Source) -> Iterator[Row | RowIssue]:
     content = _whole_content(source)
     try:
         value = orjson.loads(content)
-        if len(KEY.findall(content)) != count_keys(value) or _is_inexact(value):
+        if len(KEY.findall(content)) != num_names(value):
             raise ValueError("look at each element")
     except ValueError:
         yield from _read_elements(source, content)
@@ -73,7 +75,7 @@ def parse(text: bytes, encoding: str = "UTF-8") -> Any:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise _explain(text, error, encoding) from None
-    if len(KEY.findall(text)) != count_keys(value) or _is_inexact(value):
+    if len(KEY.findall(text)) != num_names(value):
         return _parse_slowly(text)
     return value
 
@@ -91,13 +93,27 @@ def kind_name(value: Any) -> str:
     return NAMES.get(type(value), "a number")
 
 
-def count_keys(value: Any) -> int:
-    """How many names an object holds, those of objects within it included."""
-    if type(value) is dict:
-        return len(value) + sum(count_keys(item) for item in value.values() if type(item) in (dict, list))
-    if type(value) is list:
-        return sum(count_keys(item) for item in value if type(item) in (dict, list))
-    return 0
+def num_names(value: Any) -> int:
+    """How many names the objects in a value hold, all together; below 0 if a number may have lost digits.
+
+    The pattern KEY finds at least that many in its text. More means: look closer, a name may be there twice.
+    """
+    kind = type(value)
+    if kind is dict:
+        total = len(value)
+        items = value.values()
+    elif kind is list:
+        total, items = 0, value
+    else:
+        return -1 if kind is float and not -MAX_EXACT_FLOAT < value < MAX_EXACT_FLOAT else 0
+    for item in items:
+        kind = type(item)
+        if kind is dict or kind is list or (kind is float and not -MAX_EXACT_FLOAT < item < MAX_EXACT_FLOAT):
+            inner = num_names(item)
+            if inner < 0:
+                return -1
+            total += inner
+    return total
 
 
 # ------------------------------------------------------------------------------------------ lines
@@ -146,17 +162,6 @@ def _explain(text: bytes, error: orjson.JSONDecodeError, encoding: str) -> RowPr
         return RowProblem("not-a-number", value=found[0])
     reason = re.sub(r": line \d+ column (\d+) \(char \d+\)$", r" at character \1", reason)
     return RowProblem("bad-json", value=text[max(0, error.pos - 40) :][:400], reason=reason)
-
-
-def _is_inexact(value: Any) -> bool:
-    """Whether a number may have lost digits: an integer that came as a float because it is long."""
-    if type(value) is float:
-        return abs(value) >= MAX_EXACT_FLOAT
-    if type(value) is dict:
-        return any(_is_inexact(item) for item in value.values() if type(item) in (float, dict, list))
-    if type(value) is list:
-        return any(_is_inexact(item) for item in value if type(item) in (float, dict, list))
-    return False
 
 
 def _parse_slowly(text: bytes) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,15 @@ MAX_COLUMNS = 1000
 KINDS: dict[type, str] = {
     str: "s", int: "n", float: "n", bool: "b", type(None): "z", list: "j", dict: "j",
 }  # fmt: skip
-ABSENT = "-"
+
+
+class _Absent:
+    """Stands where a row has no such column."""
+
+
+ABSENT_KIND = "-"
+ABSENT = _Absent()
+KINDS[_Absent] = ABSENT_KIND
 
 
 def to_text(value: Any) -> str | None:
@@ -64,6 +73,9 @@ class StoreWriter:
         self._parts: list[Path] = []
         self._sink: Any = None
         self._hashes: dict[str, tuple[Any, Any]] = {}
+        # Hashing and writing leave the interpreter free: one batch is kept while the next is read.
+        self._thread = ThreadPoolExecutor(1, "store")
+        self._pending: Future[None] | None = None
         self.columns: list[str] = []
         self.num_rows = 0
 
@@ -79,19 +91,26 @@ class StoreWriter:
         new = dict.fromkeys(key for row in batch for key in row[3] if key not in known)
         if new or self._sink is None:
             self._begin_part(list(new))
-        cells = [self._cells(batch, column) for column in self.columns]
-        for column, array in zip(self.columns, cells, strict=True):
-            self._hash(column, array)
-        kinds = ["".join([_kind(row[3], column) for column in self.columns]) for row in batch]
-        files, rows, lines = (pa.array([row[place] for row in batch], pa.int64()) for place in range(3))
-        arrays = [*cells, files, rows, lines, pa.array(kinds, pa.string())]
-        self._sink.write_batch(pa.record_batch(arrays, schema=_schema(self.columns)))
+        rows = [row[3] for row in batch]
+        cells: list[Any] = []
+        kinds = []
+        for column in self.columns:
+            values = [row.get(column, ABSENT) for row in rows]
+            cells.append(_cells(values))
+            kinds.append(_kinds(values))
+        words = ["".join(letters) for letters in zip(*kinds, strict=True)] if kinds else [""] * len(batch)
+        files, numbers, lines = (pa.array([row[place] for row in batch], pa.int64()) for place in range(3))
+        arrays = [*cells, files, numbers, lines, pa.array(words, pa.string())]
+        self._settle()
+        self._pending = self._thread.submit(self._keep, pa.record_batch(arrays, schema=_schema(self.columns)))
         self.num_rows += len(batch)
 
     def close(self) -> None:
         """Finish the file. Where columns appeared late, its first rows get empty cells there."""
         if self._sink is None:
             self._begin_part([])
+        self._settle()
+        self._thread.shutdown()
         self._sink.close()
         target = self._folder / "rows.arrow"
         if len(self._parts) == 1:
@@ -124,6 +143,7 @@ class StoreWriter:
                 "row. Nothing was imported.",
                 limit=MAX_COLUMNS, column=new[-1][:80],
             )  # fmt: skip
+        self._settle()
         if self._sink is not None:
             self._sink.close()
         for column in new:
@@ -134,12 +154,17 @@ class StoreWriter:
         self._parts.append(path)
         self._sink = pa.ipc.new_file(str(path), _schema(self.columns))
 
-    def _cells(self, batch: Sequence[tuple[int, int, int, Mapping[str, Any]]], column: str) -> Any:
-        values = [row[3].get(column) for row in batch]
-        try:
-            return pa.array(values, pa.string())
-        except (pa.ArrowTypeError, pa.ArrowInvalid):
-            return pa.array([to_text(value) for value in values], pa.string())
+    def _keep(self, batch: Any) -> None:
+        """Hash a batch and write it; on the thread."""
+        for place, column in enumerate(batch.schema.names[:-HIDDEN]):
+            self._hash(column, batch.column(place))
+        self._sink.write_batch(batch)
+
+    def _settle(self) -> None:
+        """Wait until what was given is kept; raises what went wrong there."""
+        if self._pending is not None:
+            self._pending.result()
+            self._pending = None
 
     def _hash(self, column: str, array: Any) -> None:
         lengths, data = self._hashes[column]
@@ -164,10 +189,25 @@ def _digest(pair: tuple[Any, Any]) -> str:
     return hashlib.sha256(pair[0].digest() + pair[1].digest()).hexdigest()
 
 
-def _kind(values: Mapping[str, Any], column: str) -> str:
-    if column not in values:
-        return ABSENT
-    return KINDS[type(values[column])]
+def _cells(values: list[Any]) -> Any:
+    """The cells of one column, as an Arrow array of texts."""
+    kinds = set(map(type, values))
+    if kinds <= {int, float} or kinds == {bool}:
+        try:
+            return pa.array(orjson.dumps(values).decode()[1:-1].split(","), pa.string())
+        except TypeError:  # an integer of more than 64 bits
+            pass
+    if not kinds <= {str, type(None)}:
+        values = [to_text(None if value is ABSENT else value) for value in values]
+    return pa.array(values, pa.string())
+
+
+def _kinds(values: list[Any]) -> Sequence[str]:
+    """The kind of each cell, a letter a row."""
+    kinds = set(map(type, values))
+    if len(kinds) == 1:
+        return KINDS[kinds.pop()] * len(values)
+    return [KINDS[type(value)] for value in values]
 
 
 def _schema(columns: Sequence[str]) -> Any:
@@ -182,7 +222,7 @@ def _widened(batch: Any, schema: Any) -> Any:
     num_own = batch.num_columns - HIDDEN
     num_late = len(schema) - batch.num_columns
     late = [pa.nulls(batch.num_rows, pa.string())] * num_late
-    kinds = [word + ABSENT * num_late for word in batch.column(batch.num_columns - 1).to_pylist()]
+    kinds = [word + ABSENT_KIND * num_late for word in batch.column(batch.num_columns - 1).to_pylist()]
     arrays = [
         *(batch.column(place) for place in range(num_own)), *late,
         *(batch.column(num_own + place) for place in range(HIDDEN - 1)), pa.array(kinds, pa.string()),
