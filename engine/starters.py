@@ -188,7 +188,7 @@ def _pip_command(starter: Starter, staging: Path, inbox: Path) -> list[str]:
     return [
         sys.executable, "-P", "-m", "pip", "download", "--no-deps", *kind, "--requirement", str(wanted),
         "--dest", str(inbox), "--progress-bar", "off", "--no-input", "--disable-pip-version-check",
-        "--no-color",
+        "--no-color", "--retries", "2",
     ]  # fmt: skip
 
 
