@@ -349,6 +349,7 @@ class _Step(QWidget):
         self.words.setText(text)
         self.button.setVisible(bool(button_text) and not is_done)
         self.button.setText(tr(button_text) if button_text else "")
+        self.button.setAccessibleName(self.button.text())
 
 
 class _Estimate(QWidget):

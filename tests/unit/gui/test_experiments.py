@@ -1,0 +1,199 @@
+"""Experiments over a real history: the table, rename, trash and undo, a run's page, two compared."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QLineEdit
+
+from engine.recipe import FIELDS, Recipe
+from gui.models.runs import COLUMNS, NAME_COLUMN
+from gui.panels.experiments import ExperimentsPanel
+from gui.panels.experiments_run import recipe_facts
+from gui.words import language
+from tests.unit.gui.run_bench import RUN_ID, Bench, put_run
+
+SECOND, THIRD = "20260302-101500-5a3d", "20260303-101500-5a3e"
+
+
+@pytest.fixture
+def bench(qapp, home, tmp_path):
+    put_run(home, RUN_ID, "Support desk")
+    put_run(home, SECOND, "Higher rate", 150, learning_rate=0.002, rank=32)
+    put_run(home, THIRD, "Quick look", 40)
+    bench = Bench(home, tmp_path / "s.ini")
+    bench.monitor._timer.stop()
+    yield bench
+    assert bench.errors == []
+    bench.close()
+
+
+@pytest.fixture
+def panel(qtbot, bench):
+    panel = ExperimentsPanel(bench)
+    qtbot.addWidget(panel)
+    panel.resize(1040, 700)
+    with qtbot.waitActive(panel):
+        panel.show()
+        panel.activateWindow()
+    qtbot.waitUntil(lambda: panel.model.rowCount() == 3)
+    return panel
+
+
+def cell(panel: ExperimentsPanel, row: int, key: str) -> str:
+    column = next(place for place, column in enumerate(COLUMNS) if column.key == key)
+    return panel.model.index(row, column).data()
+
+
+def names(panel: ExperimentsPanel) -> list[str]:
+    return [panel.model.run(row).name for row in range(panel.model.rowCount())]
+
+
+def opened(qtbot, panel: ExperimentsPanel, run_id: str):
+    panel.open(run_id)
+    view = panel.run_view
+    qtbot.waitUntil(lambda: view._dossier is not None and view._dossier.detail.record.id == run_id)
+    return view
+
+
+def test_the_table_says_of_each_run_what_the_issue_lists(panel):
+    row = panel.model.row_of(RUN_ID)
+    assert cell(panel, row, "status") == "Finished"
+    assert cell(panel, row, "model") == "SmolLM2 135M Instruct"
+    assert cell(panel, row, "method") == "LoRA"
+    assert cell(panel, row, "best") == "0.727" and cell(panel, row, "steps") == "120"
+    assert cell(panel, panel.model.row_of(SECOND), "status") == "Interrupted"
+    assert cell(panel, panel.model.row_of(SECOND), "steps") == "56 / 120"
+
+
+def test_sorting_by_loss_puts_the_best_first_and_searching_keeps_what_fits(qtbot, panel):
+    best = next(place for place, column in enumerate(COLUMNS) if column.key == "best")
+    panel.table.sortByColumn(best, Qt.SortOrder.AscendingOrder)
+    assert names(panel) == ["Support desk", "Higher rate", "Quick look"]
+    panel.search.setText("RATE higher")
+    assert names(panel) == ["Higher rate"]
+    assert panel._count.text() == "1 of 3 runs"
+    panel.search.setText("interrupted")
+    assert len(names(panel)) == 2
+    panel.search.clear()
+    assert panel._count.text() == "3 runs"
+
+
+def test_f2_renames_in_place_and_the_name_is_kept(qtbot, bench, panel):
+    panel.table.selectRow(panel.model.row_of(THIRD))
+    panel.table.setFocus()
+    qtbot.keyClick(panel.table, Qt.Key.Key_F2)
+    editor = panel.table.findChild(QLineEdit)
+    editor.setText("A closer look")
+    qtbot.keyClick(editor, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: "A closer look" in names(panel))
+    kept = []
+    bench.ask_history(lambda history: history.run(THIRD).name, kept.append)
+    qtbot.waitUntil(lambda: kept == ["A closer look"])
+    assert panel.model.flags(panel.model.index(0, NAME_COLUMN)) & Qt.ItemFlag.ItemIsEditable
+
+
+def test_del_moves_to_the_trash_and_undo_brings_it_back(qtbot, bench, panel):
+    panel.table.selectRow(panel.model.row_of(THIRD))
+    panel.table.setFocus()
+    qtbot.keyClick(panel.table, Qt.Key.Key_Delete)
+    qtbot.waitUntil(lambda: panel.model.rowCount() == 2)
+    assert not bench.home.run(THIRD).exists()
+    text, undo = bench.sentences[-1]
+    assert text == "“Quick look” is in the trash."
+    undo()
+    qtbot.waitUntil(lambda: panel.model.rowCount() == 3)
+    assert (bench.home.run(THIRD) / "events.jsonl").exists()
+
+
+def test_without_runs_it_says_what_will_be_here(qtbot, home, tmp_path):
+    from engine.home import Home
+
+    bench = Bench(Home(tmp_path / "empty").create(), tmp_path / "t.ini")
+    panel = ExperimentsPanel(bench)
+    qtbot.addWidget(panel)
+    qtbot.waitUntil(lambda: not panel._is_asking)
+    assert panel._states.currentIndex() == 0
+    bench.close()
+
+
+def test_a_runs_page_has_curves_answers_recipe_environment_files_and_log(qtbot, panel):
+    view = opened(qtbot, panel, RUN_ID)
+    assert view.title.whole_text() == "Support desk"
+    assert "validation loss 3.19 → 0.727" in view.facts.text()
+    assert [len(curve.x) for curve in view.loss._curves] == [120, 120, 11]
+    assert view.timeline.steps == [0, 24, 48, 72, 96, 120]
+    assert len(view.recipe.facts) == len(FIELDS)
+    environment = dict(fact.cells for fact in view.environment.facts)
+    assert environment["torch"] == "2.13.0+cpu" and environment["Seed"] == "42"
+    assert environment["Hash of the data"] == "9f2c41d07ab3"
+    assert "worker.log" in [fact.cells[0] for fact in view.files.facts]
+    assert any("Finished after" in line for line in view.log.lines)
+
+
+def test_the_recipe_marks_what_was_chosen_and_not_what_was_automatic(qtbot, panel):
+    view = opened(qtbot, panel, SECOND)
+    marked = {fact.cells[0].split("(")[1].rstrip(")") for fact in view.recipe.facts if fact.is_marked}
+    assert {"learning_rate", "rank", "sample_prompts"} <= marked
+    assert not {"name", "model", "data", "seed", "num_threads"} & marked
+    automatic = recipe_facts(Recipe().resolved(num_rows=320, num_cores=2).to_dict(), 320)
+    assert [fact for fact in automatic if fact.is_marked] == []
+
+
+def test_the_recipe_is_copied_as_toml_that_loads(qtbot, qapp, bench, panel, tmp_path):
+    view = opened(qtbot, panel, SECOND)
+    view._copy_toml()
+    path = tmp_path / "recipe.toml"
+    path.write_text(qapp.clipboard().text(), encoding="utf-8")
+    assert Recipe.load(path).learning_rate == 0.002
+    assert bench.sentences[-1][0] == "The recipe is in the clipboard."
+
+
+def test_note_and_tags_are_kept_and_found(qtbot, panel):
+    view = opened(qtbot, panel, RUN_ID)
+    view.note.setText("best so far")
+    view.note.editingFinished.emit()
+    view.tags.setText("shop，demo, shop")
+    view.tags.editingFinished.emit()
+    panel.show_table()
+    qtbot.waitUntil(lambda: panel.model.run(panel.model.row_of(RUN_ID)).tags == ("shop", "demo"))
+    panel.search.setText("demo best")
+    assert names(panel) == ["Support desk"]
+
+
+def test_the_page_leads_to_the_playground_to_train_again_and_to_resume(qtbot, bench, panel, monkeypatch):
+    view = opened(qtbot, panel, RUN_ID)
+    assert view.resume_button.isHidden()
+    view.try_button.click()
+    assert bench.went[-1][1]["sources"] == ["smollm2-135m-instruct", RUN_ID]
+    view.again_button.click()
+    assert bench.went[-1] == ("train", {"copy": RUN_ID})
+    view = opened(qtbot, panel, SECOND)
+    view.try_button.click()
+    assert bench.went[-1][1]["sources"][1] == f"{SECOND}@48"
+    started = []
+    monkeypatch.setattr("gui.workbench.start_run", lambda home, run_id: started.append(run_id))
+    view.resume_button.click()
+    qtbot.waitUntil(lambda: started == [SECOND])
+    assert bench.went[-1] == ("train", {"run": SECOND})
+
+
+def test_two_runs_compared_show_only_what_differs(qtbot, panel):
+    panel.open({"compare": [RUN_ID, SECOND]})
+    facts = panel.compare_view.facts
+    qtbot.waitUntil(lambda: len(facts.facts) > 0)
+    shown = {fact.cells[0]: fact.cells[1:] for fact in facts.facts}
+    assert shown["Learning rate"] == ("0.0005", "0.002") and shown["Rank"] == ("8", "32")
+    assert "Seed" not in shown
+    assert len(panel.compare_view.plot._curves) == 4
+    panel.compare_view.only_differences.click()
+    assert "Seed" in {fact.cells[0] for fact in facts.facts}
+
+
+def test_the_headers_and_cells_speak_chinese_at_once(panel):
+    language.use("zh_CN")
+    try:
+        assert panel.model.headerData(0, Qt.Orientation.Horizontal, Qt.ItemDataRole.DisplayRole) == "状态"
+        assert cell(panel, panel.model.row_of(RUN_ID), "status") == "已完成"
+    finally:
+        language.use("en")
