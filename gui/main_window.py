@@ -93,6 +93,7 @@ class MainWindow(QMainWindow):
             return
         self.place = place
         self.pages.setCurrentWidget(panel)
+        panel.setFocus(Qt.FocusReason.OtherFocusReason)  # Tab goes on in the page, and its keys work at once
         self.rail.mark(place)
         self.workbench.settings.setValue("window/place", place)
         if what is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from PySide6.QtCore import QObject, QSettings, Signal
 
@@ -13,7 +13,9 @@ from engine.recipe import Recipe
 from gui.backstage import Backstage
 from gui.live_run import RunMonitor
 from gui.service import Service
-from storage.history import History
+
+if TYPE_CHECKING:
+    from storage.history import History
 
 T = TypeVar("T")
 PLACES = ("home", "data", "models", "train", "playground", "experiments")
@@ -88,5 +90,7 @@ class Workbench(QObject):
 
     def _open_history(self) -> History:
         if self._history is None:
+            from storage.history import History
+
             self._history = History.open(self.home.root)
         return self._history

@@ -129,7 +129,7 @@ class _MachineRow(QFrame):
         for place, fact in enumerate(self.FACTS):
             if place:
                 row.addWidget(line(vertical=True))
-            row.addLayout(self._fact(fact), 5 if fact == "cpu" else 3)
+            row.addLayout(self._fact(fact), 3 if fact == "disk" else 4)
         bind(self.setAccessibleName, "This machine")
         self.show_machine(None)
 

@@ -225,7 +225,11 @@ class RecipeCard(QFrame):
         self.title.setText(tr("Train your first model") if self._is_first else self._name())
         about = _description(data) if data is not None else ""
         if self._is_first:
-            about = " ".join((tr("A few minutes, no graphics card needed."), about)).strip()
+            about = (
+                tr("A few minutes, no graphics card needed.")
+                + ("" if language.code == "zh_CN" else " ")
+                + about
+            ).strip()
         self.about.setText(about)
         problems = self._estimate.problems if self._estimate is not None else ()
         self._note.setText("  ".join(tr(problem) for problem in problems) or self._what_happens())

@@ -102,7 +102,7 @@ class Form(QWidget):
         line = QWidget()
         across = QHBoxLayout(line)
         across.setContentsMargins(0, 0, 0, 0)
-        across.setSpacing(8)
+        across.setSpacing(4)
         across.addWidget(row.control, 1)
         for widget in (row.unit, row.dot, row.reset_button):
             across.addWidget(widget)

@@ -61,7 +61,11 @@ class EmptyState(QWidget):
         column.addStretch(2)
         column.addWidget(picture, 0, Qt.AlignmentFlag.AlignHCenter)
         column.addWidget(self.title, 0, Qt.AlignmentFlag.AlignHCenter)
-        column.addWidget(self.sentence, 0, Qt.AlignmentFlag.AlignHCenter)
+        around = QHBoxLayout()  # an alignment would take the label's height for its width away
+        around.addStretch(1)
+        around.addWidget(self.sentence)
+        around.addStretch(1)
+        column.addLayout(around)
         self.button: QPushButton | None = None
         if button_text:
             self.button = button(button_text, on_click, role="primary")
