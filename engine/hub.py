@@ -63,7 +63,7 @@ def download_model(
             "disk-full".
         Cancelled: from `progress` or `check`; the child is killed.
     """
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", repo_id):
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", repo_id):
         raise UserError(
             "hub-name", "{name!r} is not a model's name on a hub. It looks like owner/model.", name=repo_id
         )
