@@ -10,13 +10,14 @@ from PySide6.QtWidgets import QComboBox, QSizePolicy, QWidget
 
 from gui.models.chat_sources import CHECKPOINTS, RUNS, Choice
 from gui.theme import theme
+from gui.widgets.fields import ElidedComboBox
 from gui.widgets.numbers import when
 from gui.words import bind, language, tr
 
 SOURCE_ROLE = Qt.ItemDataRole.UserRole
 
 
-class ModelPicker(QComboBox):
+class ModelPicker(ElidedComboBox):
     """`chosen` carries a source when the user picks one, not when the program does."""
 
     chosen = Signal(str)

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QAbstractSpinBox, QDoubleSpinBox, QPlainTextEdit, 
 
 from engine.messages import SamplingSettings
 from gui.models.chat import settings_from
+from gui.widgets.fields import inset_text
 from gui.widgets.form import Form, FormRow
 from gui.widgets.page import ScrollColumn
 from gui.widgets.text import label
@@ -120,4 +121,5 @@ def _spin_box(whole: bool, low: float, high: float, step: float) -> QSpinBox | Q
         control.setSingleStep(step)
     control.setStepType(QAbstractSpinBox.StepType.DefaultStepType)
     control.setMinimumWidth(84)
+    inset_text(control)
     return control

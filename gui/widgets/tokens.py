@@ -30,6 +30,7 @@ from engine.messages import (
     ViewTokens,
 )
 from gui.service import Ticket
+from gui.widgets.fields import inset_text
 from gui.widgets.numbers import amount_percent
 from gui.widgets.page import button, icon_button
 from gui.widgets.states import EmptyState, ErrorCard, ProgressLine
@@ -150,6 +151,7 @@ class TokenPreview(QWidget):
         self._number = QSpinBox(minimum=1)
         self._number.setKeyboardTracking(False)
         self._number.setMinimumWidth(84)
+        inset_text(self._number)
         bind(self._number.setAccessibleName, "Row number")
         bind(self._number.setToolTip, "Type a row number to go there")
         self._number.valueChanged.connect(self._on_number_typed)
