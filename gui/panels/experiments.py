@@ -25,7 +25,7 @@ from storage.history import History
 from storage.records import RunRecord
 
 REFRESH_MS = 2000  # while a run trains, its row moves this often
-WIDTHS = (124, 190, 156, 116, 84, 112, 88, 88, 116, 100, 120)
+WIDTHS = (124, 176, 146, 108, 72, 110, 88, 84, 116, 100, 120)
 
 
 class ExperimentsPanel(Page):

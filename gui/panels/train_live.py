@@ -102,6 +102,8 @@ class LiveView(QWidget):
         grid.setSpacing(8)
         for place, plot in enumerate(self.small.values()):
             grid.addWidget(plot, place // 2, place % 2)
+            grid.setRowStretch(place // 2, 1)
+            grid.setColumnStretch(place % 2, 1)
         quarter = QWidget()
         quarter.setLayout(grid)
         self._across = QSplitter(Qt.Orientation.Horizontal)

@@ -7,37 +7,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import QTimer, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QStackedWidget, QVBoxLayout, QWidget
 
 from engine.messages import (
     DataList,
     DatasetInfo,
-    EstimateRun,
     Failed,
     GetStarter,
     ListData,
     ListModels,
     ModelInfo,
     ModelList,
-    RunEstimate,
     StarterInfo,
 )
-from engine.recipe import Recipe
 from gui.icons import set_picture
+from gui.panels.train_estimate import Estimate
 from gui.sentences import is_cancelled
 from gui.service import Ticket
-from gui.widgets.numbers import about_duration, amount_bytes, amount_count, amount_percent
-from gui.widgets.page import ScrollColumn, button, line
+from gui.widgets.numbers import amount_bytes, amount_count
+from gui.widgets.page import ScrollColumn, button
 from gui.widgets.recipe_fields import Choice
 from gui.widgets.recipe_form import RecipeForm
 from gui.widgets.states import ErrorCard, ProgressLine
-from gui.widgets.text import ElidedLabel, label
+from gui.widgets.text import label
 from gui.widgets.tokens import TokenPreview
 from gui.words import bind, language, tr
 from gui.workbench import Workbench
-
-SETTLE_MS = 400  # a form being typed in is estimated once it rests
 
 
 class SetupView(QWidget):
@@ -57,7 +53,7 @@ class SetupView(QWidget):
         self.form = RecipeForm(workbench.settings)
         self.errors = ErrorCard()
         self.steps = _Steps(self)
-        self.estimate = _Estimate(workbench)
+        self.estimate = Estimate(workbench)
         self.preview = TokenPreview(workbench)
         self._build()
         self.form.changed.connect(self._on_form)
@@ -126,8 +122,6 @@ class SetupView(QWidget):
         column = QVBoxLayout(seen)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(12)
-        column.addWidget(self.estimate)
-        column.addWidget(line())
         column.addWidget(heading)
         column.addWidget(self.preview, 1)
         self._right = QStackedWidget()
@@ -141,6 +135,7 @@ class SetupView(QWidget):
         right = QVBoxLayout()
         right.setSpacing(12)
         right.addWidget(self.errors)
+        right.addWidget(self.estimate)
         right.addWidget(self._right, 1)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
@@ -199,10 +194,14 @@ class SetupView(QWidget):
         self._right.setCurrentIndex(0 if missing else 1)
         self.steps.refresh()
         recipe = self.form.recipe()
-        if missing or recipe is None:
+        is_known = recipe is not None and bool(recipe.data and recipe.model)
+        is_known = is_known and not any(self.is_unknown(kind) for kind in missing)
+        self.estimate.setVisible(is_known)
+        if recipe is None or not is_known:
             self.estimate.forget()
         else:
-            self.estimate.ask(recipe)
+            self.estimate.ask(recipe)  # also of starters that are still to be fetched
+        if recipe is not None and not missing:
             self.preview.show_for(recipe.data, recipe.model, recipe.to_dict())
         if self.is_ready != self._was_ready:
             self._was_ready = self.is_ready
@@ -350,108 +349,6 @@ class _Step(QWidget):
         self.button.setVisible(bool(button_text) and not is_done)
         self.button.setText(tr(button_text) if button_text else "")
         self.button.setAccessibleName(self.button.text())
-
-
-class _Estimate(QWidget):
-    """What the run will take: time, memory, disk, the share of trained tokens; and what stands against it."""
-
-    NAMES = (
-        ("time", "Time"),
-        ("steps", "Steps"),
-        ("memory", "Memory"),
-        ("disk", "On disk"),
-        ("share", "Trained"),
-    )
-
-    def __init__(self, workbench: Workbench) -> None:
-        super().__init__()
-        self._workbench = workbench
-        self._ticket: Ticket | None = None
-        self._recipe: Recipe | None = None
-        self._shown: RunEstimate | None = None
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(SETTLE_MS)
-        self._timer.timeout.connect(self._send)
-        self._values = {key: ElidedLabel("–", "section") for key, _name in self.NAMES}
-        row = QHBoxLayout()
-        row.setSpacing(12)
-        for key, name in self.NAMES:
-            caption = ElidedLabel("", "quiet")
-            bind(caption.setText, name)
-            cell = QVBoxLayout()
-            cell.setSpacing(0)
-            cell.addWidget(caption)
-            cell.addWidget(self._values[key])
-            row.addLayout(cell, 3 if key == "time" else 2)
-        self.problems = label("", "warn", wraps=True)
-        self.problems.hide()
-        self._state = label("", "quiet")
-        self._state.hide()
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(6)
-        column.addLayout(row)
-        column.addWidget(self._state)
-        column.addWidget(self.problems)
-        language.changed.connect(self._write)
-
-    def ask(self, recipe: Recipe) -> None:
-        """Estimate this recipe once the form rests; the same one is not asked for twice."""
-        if recipe != self._recipe:
-            self._recipe = recipe
-            self._timer.start()
-
-    def forget(self) -> None:
-        self._recipe = self._shown = None
-        self._timer.stop()
-        self._write()
-
-    def value(self, key: str) -> str:
-        return self._values[key].whole_text()
-
-    def _send(self) -> None:
-        if self._recipe is None:
-            return
-        if self._ticket is not None:
-            self._ticket.cancel()
-        recipe = self._recipe
-        self._state.setText(tr("Measuring this machine…"))
-        self._state.setVisible(self._shown is None)
-        self._ticket = self._workbench.librarian.ask(
-            EstimateRun(recipe.to_dict()),
-            lambda estimate: self._on_estimate(recipe, estimate),
-            on_news=lambda _news: None,
-            on_failed=lambda error: self._on_failed(recipe, error),
-        )
-
-    def _on_estimate(self, recipe: Recipe, estimate: RunEstimate) -> None:
-        if recipe == self._recipe:
-            self._ticket, self._shown = None, estimate
-            self._write()
-
-    def _on_failed(self, recipe: Recipe, error: Failed) -> None:
-        if recipe == self._recipe and not is_cancelled(error):
-            self._ticket, self._shown = None, None
-            self._write()
-            self._state.setText(tr("There is no estimate for this recipe: {reason}", reason=error.message))
-            self._state.show()
-
-    def _write(self) -> None:
-        shown = self._shown
-        self._state.hide()
-        values = {} if shown is None else {
-            "time": about_duration(shown.seconds),
-            "steps": amount_count(shown.num_steps, exact=True),
-            "memory": amount_bytes(shown.memory_bytes),
-            "disk": amount_bytes(shown.disk_bytes),
-            "share": amount_percent(shown.trained_token_share),
-        }  # fmt: skip
-        for key, value in self._values.items():
-            value.setText(values.get(key, "–"))
-        problems = shown.problems if shown else ()
-        self.problems.setText("\n".join(language.translate(problem) for problem in problems))
-        self.problems.setVisible(bool(problems))
 
 
 def starter_title(starter: StarterInfo) -> str:

@@ -6,25 +6,19 @@ Knows numbers and steps; nothing of runs.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyqtgraph as pg
-from PySide6.QtCore import QPoint, QPointF, QRectF, QSize, Qt, QTimer, Signal
+from PySide6.QtCore import QPoint, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import (
-    QColor,
     QContextMenuEvent,
     QGuiApplication,
-    QPainter,
-    QPaintEvent,
-    QPen,
     QShowEvent,
-    QWheelEvent,
 )
 from PySide6.QtWidgets import (
     QFrame,
@@ -34,19 +28,17 @@ from PySide6.QtWidgets import (
     QSizePolicy,
     QStackedLayout,
     QVBoxLayout,
-    QWidget,
 )
 
 from gui.theme import theme
+from gui.widgets.plot_canvas import Canvas, Format, LegendEntry, dash
 from gui.words import bind, language, tr
 
 REDRAW_MS = 100
 RAW_OPACITY = 0.25
-LEGEND_WIDTH = 150
 SMOOTH_POINTS = 600  # beyond, edges are not smoothed: it would cost ten times as much and show no difference
 
 Array = npt.NDArray[np.float64]
-Format = Callable[[float], str]
 
 
 @dataclass(frozen=True)
@@ -127,10 +119,6 @@ class Plot(QFrame):
         self._fit(ease=False)
 
     @property
-    def is_small(self) -> bool:
-        return self._small
-
-    @property
     def is_empty(self) -> bool:
         return not any(len(curve.x) for curve in self._curves)
 
@@ -180,7 +168,7 @@ class Plot(QFrame):
         header.addWidget(heading)
         header.addLayout(self._legend)
         header.addWidget(self._readout, 1)
-        self._axes = _Canvas(self)
+        self._axes = Canvas(self._format, small=self._small)
         self._waiting = QLabel(wordWrap=True, alignment=Qt.AlignmentFlag.AlignCenter)
         self._waiting.setProperty("role", "quiet")
         bind(self._waiting.setText, waiting)
@@ -199,9 +187,6 @@ class Plot(QFrame):
         self._axes.manual.connect(self._on_zoomed)
         self._axes.pointed.connect(self._on_pointed)
         self._axes.reset.connect(self.show_everything)
-
-    def format_tick(self, value: float) -> str:
-        return self._format(value)
 
     # --------------------------------------------------------------------------------------- drawing
 
@@ -223,6 +208,8 @@ class Plot(QFrame):
                 self._items[key] = self._new_item(curve)
             smooth = len(curve.x) <= SMOOTH_POINTS and curve.kind != "raw"
             self._items[key].setData(curve.x, curve.y, antialias=smooth)
+            if curve.kind == "line":  # a first value alone would be no line yet
+                self._items[key].setSymbol("o" if len(curve.x) == 1 else None)
         self._draw_marks()
         self._draw_legend()
         self._say_newest()
@@ -241,18 +228,18 @@ class Plot(QFrame):
     def _dress(self, item: pg.PlotDataItem, curve: Curve) -> None:
         color = theme.series(curve.series)
         item.setSymbol(None)
+        item.setSymbolSize(6)
+        item.setSymbolPen(pg.mkPen(color))
+        item.setSymbolBrush(pg.mkBrush(color))
         match curve.kind:
             case "raw":
                 color.setAlphaF(RAW_OPACITY)
                 item.setPen(pg.mkPen(color, width=1))
             case "line":
-                item.setPen(pg.mkPen(color, width=2, style=_dash(curve.series)))
+                item.setPen(pg.mkPen(color, width=2, style=dash(curve.series)))
             case "points":
                 item.setPen(pg.mkPen(color, width=1.5, style=Qt.PenStyle.DashLine))
                 item.setSymbol("o")
-                item.setSymbolSize(6)
-                item.setSymbolPen(pg.mkPen(color))
-                item.setSymbolBrush(pg.mkBrush(color))
 
     def _draw_marks(self) -> None:
         surface = theme.color("surface")
@@ -280,10 +267,10 @@ class Plot(QFrame):
             self._legend.removeWidget(entry)
             entry.deleteLater()
         for label, kind, series in wanted:
-            self._legend.addWidget(_LegendEntry(label, kind, series))
+            self._legend.addWidget(LegendEntry(label, kind, series))
 
-    def _entries(self) -> list[_LegendEntry]:
-        return [entry for entry in self.findChildren(_LegendEntry) if self._legend.indexOf(entry) >= 0]
+    def _entries(self) -> list[LegendEntry]:
+        return [entry for entry in self.findChildren(LegendEntry) if self._legend.indexOf(entry) >= 0]
 
     def _fit(self, *, ease: bool) -> None:
         """The range that shows everything; with `ease` it moves only when it must, so that axes stay calm."""
@@ -372,132 +359,3 @@ class Plot(QFrame):
         value = self._format(float(curve.y[place]))
         several = sum(1 for other in self._curves if other.kind != "raw") > 1
         return f"{tr(curve.label)} {value}" if several else value
-
-
-class _LegendEntry(QWidget):
-    """A short piece of the line, and its name."""
-
-    def __init__(self, label: str, kind: str, series: int) -> None:
-        super().__init__()
-        self.shown = (label, kind, series)
-        self.setFont(theme.font("quiet"))
-        self.retranslate()
-
-    def retranslate(self) -> None:
-        self._text = self.fontMetrics().elidedText(
-            tr(self.shown[0]), Qt.TextElideMode.ElideMiddle, LEGEND_WIDTH
-        )
-        self.setFixedSize(self.fontMetrics().horizontalAdvance(self._text) + 30, 18)
-        self.update()
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        _, kind, series = self.shown
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        style = Qt.PenStyle.DashLine if kind == "points" else _dash(series)
-        painter.setPen(QPen(theme.series(series), 2, style))
-        painter.drawLine(QPointF(0, 9), QPointF(22, 9))
-        if kind == "points":
-            painter.setBrush(theme.series(series))
-            painter.setPen(Qt.PenStyle.NoPen)
-            painter.drawEllipse(QPointF(11, 9), 3, 3)
-        painter.setPen(theme.color("quiet"))
-        painter.drawText(QRectF(28, 0, self.width() - 28, 18), Qt.AlignmentFlag.AlignVCenter, self._text)
-
-
-class _Canvas(pg.PlotWidget):  # type: ignore[misc]
-    """pyqtgraph's plot without its own menu, its English and its habit of taking the wheel from the page."""
-
-    manual = Signal()
-    pointed = Signal(object)
-    reset = Signal()
-
-    def __init__(self, owner: Plot) -> None:
-        self._value_axis = _Axis("left", owner.format_tick)
-        self._step_axis = _Axis(
-            "bottom", lambda step: f"{step:,.0f}" if step >= 0 and step == int(step) else ""
-        )
-        super().__init__(axisItems={"left": self._value_axis, "bottom": self._step_axis})
-        item = self.getPlotItem()
-        item.hideButtons()
-        item.setMenuEnabled(False)
-        item.setDownsampling(auto=True, mode="peak")  # for all curves: addItem takes it from here
-        item.setClipToView(True)
-        item.vb.disableAutoRange()
-        item.vb.setMouseEnabled(x=True, y=False)
-        item.vb.sigRangeChangedManually.connect(lambda _axes: self.manual.emit())
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setMouseTracking(True)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._value_axis.setWidth(56)
-        self._step_axis.setHeight(4 if owner.is_small else 20)
-        self._step_axis.setStyle(showValues=not owner.is_small)
-        self._cursor = pg.InfiniteLine(angle=90, movable=False)
-        self._cursor.setZValue(-5)
-        self._cursor.hide()
-        self.addItem(self._cursor, ignoreBounds=True)
-
-    def dress(self) -> None:
-        self.setBackground(theme.color("surface"))
-        self._cursor.setPen(pg.mkPen(theme.color("line"), width=1))
-        for axis in (self._value_axis, self._step_axis):
-            axis.setPen(pg.mkPen(theme.color("line")))
-            axis.setTickPen(pg.mkPen(theme.color("line")))
-            axis.setTextPen(pg.mkPen(QColor(theme.color("quiet"))))
-            axis.setStyle(tickFont=theme.font("quiet"), tickLength=0, tickTextOffset=6, maxTickLevel=0)
-        self.getPlotItem().showGrid(x=False, y=True, alpha=0.9)
-
-    def set_log(self, is_log: bool) -> None:
-        self.getPlotItem().setLogMode(False, is_log)
-
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        if event.modifiers() & Qt.KeyboardModifier.ControlModifier:
-            super().wheelEvent(event)
-        else:
-            event.ignore()
-
-    def mouseMoveEvent(self, event: Any) -> None:
-        super().mouseMoveEvent(event)
-        place = self.getPlotItem().vb.mapSceneToView(event.position())
-        self._cursor.setPos(place.x())
-        self._cursor.show()
-        self.pointed.emit(float(place.x()))
-
-    def mouseDoubleClickEvent(self, event: Any) -> None:
-        self.reset.emit()
-
-    def leaveEvent(self, event: Any) -> None:
-        super().leaveEvent(event)
-        self._cursor.hide()
-        self.pointed.emit(None)
-
-    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
-        event.ignore()
-
-
-class _Axis(pg.AxisItem):  # type: ignore[misc]
-    """An axis whose ticks are written by a function, with their unit and no scientific prefix."""
-
-    def __init__(self, side: str, format_tick: Format) -> None:
-        super().__init__(side)
-        self._write = format_tick
-        self.enableAutoSIPrefix(False)
-
-    def tickSpacing(self, low: float, high: float, size: float) -> list[tuple[float, float]]:
-        """One level of round values, with room for their texts."""
-        is_upright = self.orientation in ("left", "right")
-        raw = abs(high - low) / max(2.0, size / (26 if is_upright else 64))
-        if not raw > 0:
-            return [(1.0, 0.0)]
-        power = 10.0 ** math.floor(math.log10(raw))
-        step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)
-        return [(step if is_upright else max(1.0, step), 0.0)]
-
-    def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
-        return [self._write(10**value if self.logMode else value) for value in values]
-
-
-def _dash(series: int) -> Qt.PenStyle:
-    """Told apart by more than colour: every second line is dashed, and so on."""
-    styles = (Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine, Qt.PenStyle.DotLine, Qt.PenStyle.DashDotLine)
-    return styles[series % len(styles)]
