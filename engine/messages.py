@@ -243,8 +243,22 @@ class RowIssue:
 
 
 @dataclass(frozen=True)
+class DataStep:
+    """One thing that was done to a data set: a `kind` of ListSteps and its settings by name, as JSON values.
+
+    Settings that are left out have the default of their kind.
+    """
+
+    kind: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class DatasetInfo:
     """A data set in the library. rows_read = rows_kept + rows with an issue.
+
+    `hash` is that of this version: of the original where `steps` is empty, else of what the steps made of it.
+    `original_rows` are the rows kept before the first step; 0 where there is no step.
 
     `roles` maps a column to one of the roles of `shape` (e.g. {"question": "prompt"}); `shape` is
     prompt-completion, instruction, chat or text; `reason` says why it was taken to be that, and is
@@ -270,6 +284,8 @@ class DatasetInfo:
     reason_template: str = ""
     reason_fields: dict[str, str] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    steps: tuple[DataStep, ...] = ()
+    original_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -447,6 +463,222 @@ class CountTokens:
     data: str
     model: str
     recipe: dict[str, Any] = field(default_factory=dict)
+
+
+# ------------------------------------------------------------------ what is done to data (librarian)
+
+
+@dataclass(frozen=True)
+class ListSteps:
+    """-> StepKinds: what can be done to a data set, and the form of each."""
+
+
+@dataclass(frozen=True)
+class StepSetting:
+    """One setting of a step. `type` says what control it wants and what JSON value it has:
+
+    switch (bool), whole (int), number (float), text (str), choice (one of `choices`), choices (a list of them),
+    column (a column's name or ""), columns (a list of names; empty means every text column), lines (a list of
+    texts). `titles` are the English words for `choices`, one each. `minimum` and `maximum` bound numbers.
+    `title` and `help` are English; the window translates them.
+    """
+
+    name: str
+    type: str
+    default: Any
+    title: str
+    help: str = ""
+    choices: tuple[str, ...] = ()
+    titles: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+@dataclass(frozen=True)
+class StepKind:
+    """A kind of step: its name in English, what it does in one sentence, its settings in the form's order.
+
+    `count_titles` give the English words for the keys of StepPreview.counts. `by_form` is false for the kind
+    "edit", which EditCell, AddRow and DeleteRows record.
+    """
+
+    kind: str
+    title: str
+    sentence: str
+    settings: tuple[StepSetting, ...]
+    count_titles: dict[str, str] = field(default_factory=dict)
+    by_form: bool = True
+
+
+@dataclass(frozen=True)
+class StepKinds:
+    kinds: tuple[StepKind, ...]
+
+
+@dataclass(frozen=True)
+class PreviewStep:
+    """-> StepPreview of a step on top of those there are; sends Progress, changes nothing.
+
+    Raises what ApplyStep would: "step-unknown", "step-setting-wrong" (fields setting, value, expected)…
+    """
+
+    name: str
+    step: DataStep
+    num_samples: int = 20
+
+
+@dataclass(frozen=True)
+class StepSample:
+    """A row that the step changes. Cells in the order of StepPreview.columns, absent ones as "".
+
+    `row` is its position before the step, -1 for a row that the step adds; `before` is empty for such a row,
+    `after` is empty for a row that the step removes.
+    """
+
+    row: int
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RowPair:
+    """Two rows, by position before the step, that are the same or nearly so; similarity 1.0 is the same."""
+
+    first: int
+    second: int
+    similarity: float
+    first_text: str
+    second_text: str
+    removed: bool = True
+
+
+@dataclass(frozen=True)
+class StepPreview:
+    """What a step would do to the whole data set; `samples` and `pairs` are some of it, from its beginning.
+
+    `num_changed` counts rows that are changed, removed or added. `counts` say what was found, by code;
+    StepKind.count_titles has the words.
+    """
+
+    rows_before: int
+    rows_after: int
+    num_changed: int
+    counts: dict[str, int]
+    samples: tuple[StepSample, ...]
+    columns: tuple[str, ...]
+    pairs: tuple[RowPair, ...] = ()
+
+
+@dataclass(frozen=True)
+class ApplyStep:
+    """-> DatasetInfo of the new version; sends Progress. All or nothing."""
+
+    name: str
+    step: DataStep
+
+
+@dataclass(frozen=True)
+class SetSteps:
+    """-> DatasetInfo. The data set becomes its original with these steps: to undo, reorder or change some.
+
+    No steps brings back the original, with its hash.
+    """
+
+    name: str
+    steps: tuple[DataStep, ...] = ()
+
+
+@dataclass(frozen=True)
+class EditCell:
+    """-> DatasetInfo. Gives one cell another value; `row` is its position. Recorded as a step "edit"."""
+
+    name: str
+    row: int
+    column: str
+    value: str
+
+
+@dataclass(frozen=True)
+class AddRow:
+    """-> DatasetInfo. Adds a row at the end. Recorded as a step "edit"."""
+
+    name: str
+    values: dict[str, str]
+
+
+@dataclass(frozen=True)
+class DeleteRows:
+    """-> DatasetInfo. Removes the rows at these positions. Recorded as a step "edit"."""
+
+    name: str
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ExportData:
+    """-> Done, with the size of the file. `format` is csv, jsonl or parquet; a file that is there is replaced."""
+
+    name: str
+    path: str
+    format: str
+
+
+@dataclass(frozen=True)
+class DescribeData:
+    """-> DataStatistics; sends Progress. Without a model nothing is said of tokens.
+
+    The recipe's max_seq_len, train_on, seed and split are used where they are given.
+    """
+
+    name: str
+    model: str = ""
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SplitStatistics:
+    """One split, or all rows (`name` is "" then). Histograms are (upper edge, count); shares are 0 to 1.
+
+    `languages` and `labels` count rows, most frequent first; a language is an ISO 639-1 code, "zh-Hant" or
+    "und". `num_duplicates` are rows that repeat an earlier one of the split. `unknown_share` and `byte_share`
+    are the pieces of the tokenizer that stand for what it does not know, and for single bytes of characters
+    that it has no piece for.
+    """
+
+    name: str
+    num_rows: int
+    num_characters: int
+    characters: tuple[tuple[int, int], ...]
+    languages: dict[str, int]
+    labels: dict[str, int]
+    num_duplicates: int
+    num_tokens: int = 0
+    tokens: tuple[tuple[int, int], ...] = ()
+    num_truncated_rows: int = 0
+    unknown_share: float = 0.0
+    byte_share: float = 0.0
+
+
+@dataclass(frozen=True)
+class SplitOverlap:
+    """How many rows of `second` stand in `first` too: the same, and nearly the same (those included)."""
+
+    first: str
+    second: str
+    num_exact: int
+    num_near: int
+
+
+@dataclass(frozen=True)
+class DataStatistics:
+    """`all` is the whole data set; `splits` are train, validation and test where the data set has a column
+    `split`. `cut_off` is max_seq_len, for the line in the histogram; 0 without a model."""
+
+    all: SplitStatistics
+    splits: tuple[SplitStatistics, ...] = ()
+    overlaps: tuple[SplitOverlap, ...] = ()
+    label_column: str = ""
+    cut_off: int = 0
 
 
 # --------------------------------------------------------------------------------- models (librarian)
@@ -683,7 +915,8 @@ class Failed:
 LibrarianRequest = Union[
     ImportData, PreviewData, ListData, ReadRows, ReadIssues, SetRoles, RenameData, DeleteData, ViewTokens,
     CountTokens, ListModels, GetStarter, AddModel, GetHubModel, DeleteModel, RestoreFromTrash,
-    DescribeMachine, EstimateRun,
+    DescribeMachine, EstimateRun, ListSteps, PreviewStep, ApplyStep, SetSteps, EditCell, AddRow, DeleteRows,
+    ExportData, DescribeData,
 ]  # fmt: skip
 PlayerRequest = Union[LoadModel, Generate]
 
