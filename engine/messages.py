@@ -254,11 +254,20 @@ class DataStep:
 
 
 @dataclass(frozen=True)
+class DataVersion:
+    """What a data set was at one point of its steps."""
+
+    hash: str
+    num_rows: int
+
+
+@dataclass(frozen=True)
 class DatasetInfo:
     """A data set in the library. rows_read = rows_kept + rows with an issue.
 
     `hash` is that of this version: of the original where `steps` is empty, else of what the steps made of it.
-    `original_rows` are the rows kept before the first step; 0 where there is no step.
+    `original_rows` are the rows kept before the first step; 0 where there is no step. `versions` are the original
+    and what each of `steps` made of it: one more than there are steps; empty where there is no step.
 
     `roles` maps a column to one of the roles of `shape` (e.g. {"question": "prompt"}); `shape` is
     prompt-completion, instruction, chat or text; `reason` says why it was taken to be that, and is
@@ -286,6 +295,7 @@ class DatasetInfo:
     skipped: tuple[str, ...] = ()
     steps: tuple[DataStep, ...] = ()
     original_rows: int = 0
+    versions: tuple[DataVersion, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -499,7 +509,8 @@ class StepKind:
     """A kind of step: its name in English, what it does in one sentence, its settings in the form's order.
 
     `count_titles` give the English words for the keys of StepPreview.counts. `by_form` is false for the kind
-    "edit", which EditCell, AddRow and DeleteRows record.
+    "edit", which EditCell, AddRow and DeleteRows record. `family` is its heading in the menu: clean, deduplicate,
+    mask, split, balance, augment or edit.
     """
 
     kind: str
@@ -508,6 +519,7 @@ class StepKind:
     settings: tuple[StepSetting, ...]
     count_titles: dict[str, str] = field(default_factory=dict)
     by_form: bool = True
+    family: str = ""
 
 
 @dataclass(frozen=True)
