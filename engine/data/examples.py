@@ -50,6 +50,11 @@ class ExampleMaker:
         self._texts = [column for role, column in self._column.items() if role not in optional]
         self._optional_texts = [column for role, column in self._column.items() if role in optional]
 
+    @property
+    def text_columns(self) -> tuple[list[str], list[str]]:
+        """The columns that must hold a text, and those that may."""
+        return self._texts, self._optional_texts
+
     def is_plain(self, values: Mapping[str, Any]) -> bool:
         """Whether a row is surely fit, found without building its example; False says nothing."""
         for column in self._texts:

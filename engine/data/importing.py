@@ -18,7 +18,8 @@ import orjson
 
 from engine.data.examples import ExampleMaker
 from engine.data.issues import RowProblem
-from engine.data.readers import read_rows
+from engine.data.line_blocks import Block, BlockPlan, plan_blocks, read_blocks
+from engine.data.readers import read_rows, suits_blocks
 from engine.data.rows import Row
 from engine.data.shapes import TASKS, Shape, find_shape, with_roles
 from engine.data.sources import Source
@@ -37,7 +38,7 @@ ISSUES = "issues.jsonl"
 REFUSED = "refused.jsonl"
 
 OnProgress = Callable[[str, int, int, str], None]
-Numbered = tuple[int, Row | RowIssue]  # the place of the file, and what was read
+Numbered = tuple[int, Row | RowIssue | Block]  # the place of the file, and what was read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Plan:
 
     shape: Shape
     number_columns: frozenset[str]
+    blocks: BlockPlan | None = None
 
     def maker(self) -> ExampleMaker:
         return ExampleMaker(self.shape.name, self.shape.roles, self.number_columns)
@@ -81,7 +83,11 @@ def plan_for(rows: Sequence[Mapping[str, Any]], roles: Mapping[str, str]) -> Pla
             "and COLUMN = completion, or COLUMN = text. Nothing was imported.",
             columns=", ".join(columns[:20]),
         )  # fmt: skip
-    return Plan(with_roles(found, columns, roles), number_columns(columns, rows))
+    shape = with_roles(found, columns, roles)
+    numbers = number_columns(columns, rows)
+    plan = Plan(shape, numbers)
+    texts, optional = plan.maker().text_columns
+    return plan if shape.name == "chat" else Plan(shape, numbers, plan_blocks(rows, texts, optional))
 
 
 def number_columns(columns: Iterable[str], rows: Sequence[Mapping[str, Any]]) -> frozenset[str]:
@@ -95,14 +101,18 @@ def number_columns(columns: Iterable[str], rows: Sequence[Mapping[str, Any]]) ->
 
 
 def read_all(
-    sources: Sequence[Source], progress: OnProgress | None, check: Callable[[], None] | None
+    sources: Sequence[Source],
+    progress: OnProgress | None,
+    check: Callable[[], None] | None,
+    blocks: BlockPlan | None = None,
 ) -> Iterator[Numbered]:
     """Everything in the files, in order, telling how many bytes are read."""
     total = sum(source.num_bytes for source in sources)
     before = 0
     for place, source in enumerate(sources):
-        for number, item in enumerate(read_rows(source)):
-            if number % 2048 == 0:
+        items = read_blocks(source, blocks) if blocks and suits_blocks(source) else read_rows(source)
+        for number, item in enumerate(items):
+            if number % 2048 == 0 or isinstance(item, Block):
                 if check:
                     check()
                 if progress:
@@ -120,11 +130,29 @@ def store(
     issues.
     """
     writer = StoreWriter(folder)
-    maker = plan.maker()
+    try:
+        num_read, num_issues = _fill(writer, items, plan.maker(), labels, folder)
+        writer.close()
+    except BaseException:
+        writer.abandon()
+        raise
+    return writer, num_read, num_issues
+
+
+def _fill(
+    writer: StoreWriter, items: Iterable[Numbered], maker: ExampleMaker, labels: Sequence[str], folder: Path
+) -> tuple[int, int]:
+    """Write every item to where it belongs; returns the number of rows and of issues."""
     batch: list[tuple[int, int, int, Mapping[str, Any]]] = []
     num_read = num_issues = batch_bytes = 0
     with (folder / ISSUES).open("wb") as issues, (folder / REFUSED).open("wb") as refused:
         for place, item in items:
+            if isinstance(item, Block):
+                writer.write(batch)
+                batch, batch_bytes = [], 0
+                writer.write_cells(place, item.number, item.line, item.cells, item.kinds)
+                num_read += item.num_rows
+                continue
             num_read += 1
             if isinstance(item, RowIssue):
                 num_issues += 1
@@ -146,11 +174,10 @@ def store(
                 writer.write(batch)
                 batch, batch_bytes = [], 0
         writer.write(batch)
-        writer.close()
         for file in (issues, refused):
             file.flush()
             os.fsync(file.fileno())
-    return writer, num_read, num_issues
+    return num_read, num_issues
 
 
 def describe(

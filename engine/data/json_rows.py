@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -32,7 +32,14 @@ def read_json_lines(source: Source) -> Iterator[Row | RowIssue]:
     codec = source.codec(is_json=True)
     encoding = encoding_name(codec)
     lines = _utf8_lines(source) if codec in ("utf-8", "utf-8-sig") else _recoded_lines(source, codec)
-    row = 0
+    yield from rows_of_lines(source, lines, encoding)
+
+
+def rows_of_lines(
+    source: Source, lines: Iterable[tuple[int, bytes]], encoding: str, before: int = 0
+) -> Iterator[Row | RowIssue]:
+    """Numbered lines as rows; `before` rows came before them."""
+    row = before
     for line_number, line in lines:
         if line.isspace():
             continue

@@ -38,6 +38,7 @@ from engine.data.importing import (
     store,
 )  # fmt: skip
 from engine.data.issues import RowProblem
+from engine.data.line_blocks import Block
 from engine.data.names import checked_name, folded, free_name, name_problem
 from engine.data.readers import read_rows, sources_of
 from engine.data.rows import Row
@@ -155,7 +156,12 @@ class DataLibrary:
         labels = [source.label for source in sources]
         with self._staging() as folder:
             info = self._fill(
-                folder, read_all(sources, progress, check), plan, name=name, task=task, labels=labels
+                folder,
+                read_all(sources, progress, check, plan.blocks),
+                plan,
+                name=name,
+                task=task,
+                labels=labels,
             )
             _write_card(folder, dataclasses.replace(info, skipped=tuple(skipped)))
             if not info.rows_kept:
@@ -393,6 +399,7 @@ def _refused_and_unread(folder: Path) -> tuple[list[Numbered], list[Numbered]]:
 
 def _order(item: Numbered) -> tuple[int, int]:
     place, row = item
+    assert not isinstance(row, Block)  # those come from files only
     return place, row.number if isinstance(row, Row) else row.row
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from engine.data.archives import contents_of, is_archive, label_columns
 from engine.data.arrow_rows import read_arrow
 from engine.data.json_rows import is_squad, read_json, read_json_lines, read_squad
+from engine.data.line_blocks import SMALL_BYTES
 from engine.data.rows import Row
 from engine.data.sheet_rows import read_sheet
 from engine.data.sources import MARKS, Source, data_suffix, find_codec
@@ -89,6 +90,13 @@ def read_rows(source: Source) -> Iterator[Row | RowIssue]:
             yield item._replace(values={**item.values, **source.columns})
         else:
             yield item
+
+
+def suits_blocks(source: Source) -> bool:
+    """Whether a file is a large one of JSON lines in UTF-8, of which Arrow can read whole blocks."""
+    if source.num_bytes < SMALL_BYTES or source.columns or _reader_for(source) is not read_json_lines:
+        return False
+    return source.codec(is_json=True) in ("utf-8", "utf-8-sig")
 
 
 def _reader_for(source: Source) -> Reader:

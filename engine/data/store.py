@@ -105,6 +105,32 @@ class StoreWriter:
         self._pending = self._thread.submit(self._keep, pa.record_batch(arrays, schema=_schema(self.columns)))
         self.num_rows += len(batch)
 
+    def write_cells(self, file: int, number: int, line: int, cells: Mapping[str, Any], kinds: str) -> None:
+        """Add rows that follow one another, given as Arrow arrays of texts, all with the same word of kinds."""
+        if self.columns != list(cells):
+            new = [column for column in cells if column not in self.columns]
+            if new or self._sink is None:
+                self._begin_part(new)
+        num_rows = len(next(iter(cells.values())))
+        nothing = pa.nulls(num_rows, pa.string())
+        word = "".join(
+            dict(zip(cells, kinds, strict=True)).get(column, ABSENT_KIND) for column in self.columns
+        )
+        hidden = [
+            pa.repeat(pa.scalar(file, pa.int64()), num_rows), pa.array(np.arange(number, number + num_rows)),
+            pa.array(np.arange(line, line + num_rows)), pa.repeat(word, num_rows),
+        ]  # fmt: skip
+        arrays = [*(cells.get(column, nothing) for column in self.columns), *hidden]
+        self._settle()
+        self._pending = self._thread.submit(self._keep, pa.record_batch(arrays, schema=_schema(self.columns)))
+        self.num_rows += num_rows
+
+    def abandon(self) -> None:
+        """Let go of the files and the thread of an import that failed."""
+        self._thread.shutdown(cancel_futures=True)
+        if self._sink is not None:
+            self._sink.close()
+
     def close(self) -> None:
         """Finish the file. Where columns appeared late, its first rows get empty cells there."""
         if self._sink is None:
