@@ -35,6 +35,8 @@ def get_data_starter(
         inner = Home(staging / "home").create()
         DataLibrary(inner).import_files(files, starter.id, progress=progress, check=check)
         folder = inner.data / starter.id
+        for licence in staging.glob("unpacked/LICENSE*"):
+            licence.replace(folder / licence.name)
         _sign(folder / "dataset.json", starter)
         home.data.mkdir(parents=True, exist_ok=True)
         commit_folder(folder, home.data / starter.id)

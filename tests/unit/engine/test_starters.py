@@ -280,6 +280,15 @@ def test_the_support_desk_arrives_with_title_and_licence(home):
 
 
 @pytest.mark.starter
+def test_dialogues_come_from_their_package(home):
+    info = get_starter(home, "dialogues-zh")
+    assert (info.title, info.licence, info.shape) == ("Short dialogues (Chinese)", "BSD", "chat")
+    assert info.rows_read == info.rows_kept + info.num_issues
+    assert info.rows_kept == 467
+    assert (home.data / "dialogues-zh" / "LICENSE.metadata").exists()
+
+
+@pytest.mark.starter
 def test_the_real_starter_answers_a_simple_question(starter_copy):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
