@@ -231,15 +231,13 @@ class Training:
         )  # fmt: skip
 
     def _sample(self) -> None:
-        for index, pinned in enumerate(self.prompts):
-            self._phase("sampling", index, len(self.prompts))
-            text = generate_greedy(
-                self.model, self.tokenizer, [pinned.prompt], max_new_tokens=self.recipe.sample_max_new_tokens
-            )[0]
-            self.outside.tell(
-                m.SampleGenerated(self.state.step, index, pinned.prompt, text, pinned.reference)
-            )
-            self.outside.measure(self.state.step)
+        self._phase("sampling", 0, len(self.prompts))
+        asked = [pinned.prompt for pinned in self.prompts]
+        limit = self.recipe.sample_max_new_tokens
+        texts = generate_greedy(self.model, self.tokenizer, asked, max_new_tokens=limit)
+        for index, (pinned, text) in enumerate(zip(self.prompts, texts, strict=True)):
+            self.outside.tell(m.SampleGenerated(self.state.step, index, pinned.prompt, text, pinned.reference))
+        self.outside.measure(self.state.step)
 
     def _save(self) -> None:
         """Commit a checkpoint of the present step, unless it stands already, and prune older ones."""

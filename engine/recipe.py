@@ -286,7 +286,7 @@ class Recipe:
         every = max(1, math.ceil(num_steps / 10))
         return self.replace(
             num_steps=num_steps,
-            num_epochs=self.num_epochs if self.num_steps is None else num_steps / steps_per_epoch,
+            num_epochs=self.num_epochs if self.num_steps is None else min(1000.0, num_steps / steps_per_epoch),
             learning_rate=self.learning_rate or DEFAULT_LEARNING_RATES[self.method],
             warmup_steps=min(num_steps, math.ceil(num_steps * 0.05))
             if self.warmup_steps is None

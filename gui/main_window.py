@@ -78,7 +78,7 @@ class MainWindow(QMainWindow):
         self.pages = QStackedWidget()
         self.settings_dialog: SettingsDialog | None = None
         self._build()
-        self.toast = Toast(self, RUN_BAR_HEIGHT + 16)
+        self.toast = Toast(self, RUN_BAR_HEIGHT)
         self.palette_window = CommandPalette(self)
         self._connect()
         self._find_again()

@@ -25,7 +25,7 @@ from storage.history import History
 from storage.records import RunRecord
 
 REFRESH_MS = 2000  # while a run trains, its row moves this often
-WIDTHS = (124, 176, 146, 108, 72, 110, 88, 84, 116, 100, 120)
+WIDTHS = (108, 162, 150, 106, 66, 106, 74, 76, 96, 56, 40)  # they fit beside the open rail at 1280
 
 
 class ExperimentsPanel(Page):

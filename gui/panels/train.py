@@ -55,10 +55,14 @@ class TrainPanel(Page):
         self.setup.ready_changed.connect(self._on_ready)
         self.live.resume_wanted.connect(self.resume)
         self.live.try_wanted.connect(self.try_it)
-        workbench.monitor.started.connect(self._on_runs_changed)
+        workbench.monitor.started.connect(self._on_run_found)
         workbench.monitor.ended.connect(self._on_runs_changed)
         workbench.monitor.progressed.connect(self._on_progress)
         language.changed.connect(self._write)
+        self._is_untouched = True
+        current = workbench.monitor.current
+        if current is not None and not current.is_over:
+            self.show_run(current.id)
         self._write()
 
     # -------------------------------------------------------------------------------------- opening
@@ -66,6 +70,7 @@ class TrainPanel(Page):
     def open(self, what: object) -> None:
         """Show what was asked for; see the class. Something unknown keeps what is shown."""
         wanted = what if isinstance(what, dict) else {}
+        self._is_untouched = self._is_untouched and not wanted
         if "run" in wanted:
             self.show_run(str(wanted["run"]))
         elif "copy" in wanted:
@@ -79,6 +84,7 @@ class TrainPanel(Page):
 
     def show_setup(self) -> None:
         """The form, with what it held before."""
+        self._is_untouched = False
         self._states.setCurrentWidget(self.setup)
         self._write()
 
@@ -187,7 +193,7 @@ class TrainPanel(Page):
             each.setEnabled(at_work)
         self.sample_button.setVisible(at_work and run is not None and bool(run.recipe.get("sample_prompts")))
         self.new_button.setVisible(run is not None)
-        self.watch_button.setVisible(run is None and any(not each.is_over for each in self._runs.values()))
+        self.watch_button.setVisible(run is None and bool(self._runs))
         self._write_primary(run)
         self._write_switch(run)
         if run is None:
@@ -270,6 +276,12 @@ class TrainPanel(Page):
 
     def _fail(self, error: Any) -> None:
         self.errors.show_error(error)
+
+    def _on_run_found(self, run_id: str) -> None:
+        """A run at work that was there before the window: whoever opens Train first wants to see it."""
+        if self._is_untouched and not self._is_starting:
+            self.show_run(run_id)
+        self._write()
 
     def _on_runs_changed(self, _run_id: str) -> None:
         self._write()

@@ -14,14 +14,19 @@ from gui.widgets.text import ElidedLabel
 
 SHOWN_MS, SHOWN_WITH_UNDO_MS = 6000, 12_000
 WIDEST = 560
+BUTTONS_WIDTH = 220  # of the run bar, at its right end
 
 
 class Toast(QFrame):
-    """One at a time: a newer sentence takes the place of the older one. It stands above `host`'s lower edge."""
+    """One at a time: a newer sentence takes the place of the older one.
 
-    def __init__(self, host: QWidget, lift: int) -> None:
+    It lies on the run bar, `bar_height` high at the host's lower edge, left of the bar's buttons: never on
+    anything that one could want to click just then.
+    """
+
+    def __init__(self, host: QWidget, bar_height: int) -> None:
         super().__init__(host)
-        self._host, self._lift = host, lift
+        self._host, self._bar_height = host, bar_height
         self._undo: Callable[[], Any] | None = None
         self.setProperty("role", "toast")
         self.text = ElidedLabel()
@@ -50,13 +55,13 @@ class Toast(QFrame):
         self.place()
 
     def place(self) -> None:
-        """To the middle of the host's lower edge, no wider than the host allows."""
+        """To the middle of the bar, as far as its buttons leave room."""
         self._row.activate()
-        width = min(self.sizeHint().width(), WIDEST, self._host.width() - 48)
-        height = self.sizeHint().height()
-        self.setGeometry(
-            (self._host.width() - width) // 2, self._host.height() - self._lift - height, width, height
-        )
+        room = self._host.width() - BUTTONS_WIDTH
+        width = min(self.sizeHint().width(), WIDEST, room - 24)
+        height = min(self.sizeHint().height(), self._bar_height - 4)
+        left = min((self._host.width() - width) // 2, room - width)
+        self.setGeometry(left, self._host.height() - (self._bar_height + height) // 2, width, height)
 
     def eventFilter(self, watched: Any, event: QEvent) -> bool:
         if event.type() == QEvent.Type.Resize and self.isVisible():
