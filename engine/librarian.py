@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import threading
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,6 @@ from engine.supervised import sweep_downloads
 log = logging.getLogger("tunebench.librarian")
 
 NUM_THREADS = 6
-DATA_REQUESTS = (
-    m.ImportData, m.PreviewData, m.ReadRows, m.ReadIssues, m.SetRoles, m.RenameData, m.DeleteData,
-    m.ViewTokens, m.CountTokens,
-)  # fmt: skip
 
 
 class Librarian:
@@ -51,7 +48,7 @@ class Librarian:
             m.DescribeMachine: self._describe_machine,
             m.EstimateRun: self._estimate,
         }
-        return own | {kind: self._about_data for kind in DATA_REQUESTS}
+        return {kind: self._about_data for kind in typing.get_args(m.LibrarianRequest)} | own
 
     # ------------------------------------------------------------------------------------------- lists
 
