@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from engine.data.issues import RowProblem
+from engine.data.json_elements import elements
 from engine.data.rows import Row
 from engine.data.sources import BROKEN, Source, encoding_name
 from engine.errors import UserError
@@ -21,8 +22,6 @@ MAX_ROW_CHARS = 1 << 26
 MAX_DEPTH = 1024
 MAX_EXACT_FLOAT = 2.0**53
 KEY = re.compile(rb'"\s*:')
-# A text, or one of the marks that open and close; everything between them is passed over.
-MARK = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 LIST_KEYS = ("data", "rows", "train", "examples", "records", "items", "instances")
 NAMES = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
 
@@ -314,8 +313,7 @@ def _read_elements(source: Source, content: bytes) -> Iterator[Row | RowIssue]:
             raise _unreadable(source, issue.message) from None
         yield from _rows_of(source, value)
         return
-    number = 0
-    for number, (element, line) in enumerate(_elements(content, start), 1):
+    for number, (element, line) in enumerate(elements(content, start), 1):
         try:
             yield Row(number, as_object(_wrapped(parse(element))), line)
         except RowProblem as problem:
@@ -329,29 +327,6 @@ def _list_start(content: bytes) -> int | None:
         content,
     )
     return found.end() if found else None
-
-
-def _elements(content: bytes, start: int) -> Iterator[tuple[bytes, int]]:
-    """Each element of the list that begins before `start`, with its line; the last may be torn off."""
-    depth, begin, line, counted = 0, start, 1, 0
-    for mark in MARK.finditer(content, start):
-        kind = mark[0][:1]
-        if kind in b"{[":
-            if depth == 0:
-                begin = mark.start()
-            depth += 1
-        elif kind in b"}]":
-            depth -= 1
-            if depth < 0:
-                return
-            if depth == 0:
-                line, counted = line + content.count(b"\n", counted, begin), begin
-                yield content[begin : mark.end()], line
-        elif depth == 0:
-            line, counted = line + content.count(b"\n", counted, mark.start()), mark.start()
-            yield mark[0], line
-    if depth > 0:
-        yield content[begin:], line + content.count(b"\n", counted, begin)
 
 
 def _looks_like_lines(content: bytes) -> bool:

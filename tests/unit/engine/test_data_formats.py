@@ -290,3 +290,31 @@ def test_a_tsv_whose_quotes_mean_nothing(tmp_path: Path):
         '5" disk',
         '"open',
     ]
+
+
+BROKEN_ELEMENTS = (
+    b"null", b"5", b"true", b"", b"nonsense", b'"a text"', b"[]", b'{"prompt":"a"}', b'{"prompt":"a","completion":NaN}',
+    b'{"prompt":"a","completion":"b"}}', b'{"prompt":"a","completion":"b"}]', b'{"prompt":"a"],"completion":"b"}',
+    b'{"prompt":"a,"completion":"b"}', b'{"prompt":"a","completion":"b}', b'{"prompt":"a","completion":"b"',
+    b'{"prompt":"a","completion":{"b":"c"}', b'"prompt":"a","completion":"b"}', b"{'prompt':'a','completion':'b'}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("broken", BROKEN_ELEMENTS)
+@pytest.mark.parametrize("around", [b"[\n%s\n]", b'{"data": [\n%s\n], "version": 2}'])
+def test_a_broken_element_of_a_list_is_one_issue(tmp_path: Path, broken: bytes, around: bytes):
+    """And the rows after it keep their numbers; none is dropped in silence."""
+    rows = [
+        json.dumps({"prompt": f"p{i}", "completion": f'c{i} [{{"x": 1}}, "y"'}).encode() for i in range(9)
+    ]
+    rows[4:5] = [broken, b'{"prompt":"after","completion":NaN}']
+    file = tmp_path / "a.json"
+    file.write_bytes(around % b",\n".join(rows))
+    items = read(file)
+    numbers = [item.number if isinstance(item, Row) else item.row for item in items]
+    if broken == b'"prompt":"a","completion":"b"}':  # its comma makes two of it
+        assert numbers == list(range(1, 12))
+    else:
+        assert numbers == list(range(1, 11))
+        complete = [item for item in items if isinstance(item, Row) and len(item.values) == 2]
+        assert [row.values["prompt"] for row in complete] == [f"p{i}" for i in range(9) if i != 4]
