@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QTimer, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QSpinBox,
@@ -31,6 +32,7 @@ from engine.messages import (
 )
 from gui.service import Ticket
 from gui.widgets.fields import inset_text
+from gui.widgets.histogram import Histogram
 from gui.widgets.numbers import amount_percent
 from gui.widgets.page import button, icon_button
 from gui.widgets.states import EmptyState, ErrorCard, ProgressLine
@@ -46,6 +48,8 @@ __all__ = ["TokenFlow", "TokenLegend", "TokenPreview"]
 SETTLE_MS = 250  # a recipe being typed asks once it rests
 ROWS_AHEAD = 3
 ROWS_KEPT = 200
+LENGTHS_HEIGHT = 96
+ROOM_FOR_LENGTHS = 300
 COUNT_BY_ITSELF_ROWS = 5000  # beyond that, counting waits for the button
 SHAPING_KEYS = ("task", "train_on", "max_seq_len")  # the only settings that change what a row looks like
 
@@ -70,8 +74,12 @@ class TokenPreview(QWidget):
 
     shown = Signal(int)
 
-    def __init__(self, workbench: Workbench, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, workbench: Workbench, parent: QWidget | None = None, *, with_lengths: bool = False
+    ) -> None:
+        """`with_lengths` draws how long all rows are, where there is room for it."""
         super().__init__(parent)
+        self._with_lengths = with_lengths
         self._librarian = workbench.librarian
         self._asked: tuple[str, str, dict[str, Any]] = ("", "", {})
         self._round = 0  # answers to an earlier question are not shown
@@ -142,6 +150,9 @@ class TokenPreview(QWidget):
         self._check_area = QVBoxLayout()
         self._check_area.setSpacing(4)
         layout.addLayout(self._check_area)
+        self._lengths = Histogram("{edge} tokens", LENGTHS_HEIGHT)
+        bind(self._lengths.setAccessibleName, "Tokens in a row")
+        layout.addWidget(self._lengths)
 
     def _build_walk(self) -> QHBoxLayout:
         walk = QHBoxLayout()
@@ -374,12 +385,24 @@ class TokenPreview(QWidget):
             if (widget := item.widget()) is not None:
                 widget.setParent(None)
                 widget.deleteLater()
+        self._show_lengths()
         if self._statistics is None:
             return
         self._check_area.addWidget(label(statistics_sentence(self._statistics), "quiet", wraps=True))
         for code, count in self._statistics.check_counts.items():
             if count:
                 self._check_area.addWidget(self._check_line(code, count))
+
+    def _show_lengths(self) -> None:
+        """The histogram of all rows; a low pane leaves its place to the row."""
+        has_room = self.height() >= ROOM_FOR_LENGTHS
+        bars = self._statistics.histogram if self._statistics else ()
+        self._lengths.setVisible(self._with_lengths and has_room and bool(bars))
+        self._lengths.show_bars(bars, int(self._asked[2].get("max_seq_len", 0)))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._show_lengths()
 
     def _check_line(self, code: str, count: int) -> QWidget:
         line = QWidget()

@@ -193,7 +193,7 @@ def test_tokens_are_shown_with_the_models_of_the_library(panel: DataPanel, qtbot
     panel.open("reviews")
     panel._tabs.setCurrentIndex(TOKENS_TAB)
     qtbot.waitUntil(lambda: panel._tokens.preview._flow.row is not None)
-    assert panel._tokens._model.currentText() == MODEL.title
+    assert panel._tokens.model_box.currentText() == MODEL.title
 
 
 # ---------------------------------------------------------------------------------------------- import
