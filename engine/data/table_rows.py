@@ -75,7 +75,7 @@ def find_dialect(source: Source, codec: str) -> Dialect:
     favourite = "\t" if source.suffix in (".tsv", ".tab") else ","
     choices = sorted(itertools.product(DELIMITERS, ('"', "'", "")), key=lambda choice: choice[0] != favourite)
     best = max(choices, key=lambda choice: _fit(text, *choice))
-    delimiter, quote = best if _fit(text, *best)[0] else (favourite, '"')
+    delimiter, quote = best if _fit(text, *best)[1] else (favourite, '"')
     records = _sample_records(text, delimiter, quote)
     cells = [record for record in records if isinstance(record, list)]
     return Dialect(
@@ -112,7 +112,7 @@ def _records(lines: _Lines, dialect: Dialect) -> Iterator[tuple[int, list[str] |
         if number == 1:
             line = line.removeprefix("\ufeff")
         bare = line.rstrip("\r\n")
-        if not bare or bare.isspace():
+        if not bare or (bare.isspace() and delimiter not in bare):  # a line of tabs has empty cells
             continue
         if len(line) > MAX_RECORD_CHARS:
             yield number, RowProblem("too-long-row", value=line[:400], limit=MAX_RECORD_CHARS)
@@ -169,19 +169,24 @@ def _sample_records(text: str, delimiter: str, quote: str) -> list[list[str] | R
     return [cells for _, cells in _records(lines, Dialect(delimiter, quote, None))]
 
 
-def _fit(text: str, delimiter: str, quote: str) -> tuple[float, bool, int]:
-    """How well a delimiter and quote explain the sample: share of records that agree, then cells a record."""
+def _fit(text: str, delimiter: str, quote: str) -> tuple[bool, float, bool, int]:
+    """How well a delimiter and quote explain the sample: whether the first record, most often a header, is like
+    most; the share of records that agree; cells a record.
+    """
     records = _sample_records(text, delimiter, quote)
     counts = Counter(len(cells) for cells in records if isinstance(cells, list))
     num_cells, count = counts.most_common(1)[0] if counts else (0, 0)
     if num_cells < 2:
-        return 0.0, False, 0
+        return False, 0.0, False, 0
     # Single quotes are letters unless whole cells stand in them; double quotes are quotes unless that fails.
     is_used = quote == '"' or (quote == "'" and re.search(f"'{re.escape(delimiter)}'", text) is not None)
     # A broken quote here and there is a mistake in a row and no reason to take all quotes for letters, but in a
     # table of tabs, where many writers never quote.
     leniency = 0.1 if is_used and delimiter != "\t" else 0.0
-    return min(1.0, round(count / len(records) + leniency, 2)), is_used, num_cells
+    share = count / len(records)
+    # A comma in every sentence of a table of tabs agrees as well as the tabs do; the header tells which it is.
+    is_header_like = share > 0.5 and isinstance(records[0], list) and len(records[0]) == num_cells
+    return is_header_like, min(1.0, round(share + leniency, 2)), is_used, num_cells
 
 
 def header_of(records: Sequence[Sequence[str]]) -> tuple[str, ...] | None:
@@ -211,6 +216,7 @@ def _named(cells: Sequence[str]) -> tuple[str, ...]:
     """Names of columns, each given once: an empty one gets its place, a second one its number."""
     names: list[str] = []
     for place, cell in enumerate(cells, 1):
+        cell = cell.encode("utf-8", "replace").decode()
         name = cell or f"column_{place}"
         number = 2
         while name in names:

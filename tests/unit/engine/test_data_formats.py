@@ -292,6 +292,24 @@ def test_a_tsv_whose_quotes_mean_nothing(tmp_path: Path):
     ]
 
 
+@pytest.mark.parametrize(("ending", "delimiter"), [("tsv", "\t"), ("csv", ";"), ("csv", "|")])
+def test_a_comma_in_every_sentence_is_no_delimiter(tmp_path: Path, ending: str, delimiter: str):
+    """The header has none; a row that is ragged under the true delimiter does not change that."""
+    rows = [f"Question {i}{delimiter}Answer {i}, in words" for i in range(20)]
+    rows[3] = "one cell"
+    file = tmp_path / f"x.{ending}"
+    file.write_text("\n".join([f"prompt{delimiter}completion", *rows]), encoding="utf-8")
+    items = read(file)
+    assert [item.row for item in items if isinstance(item, RowIssue)] == [4]
+    assert items[0].values == {"prompt": "Question 0", "completion": "Answer 0, in words"}
+
+
+def test_a_line_of_tabs_alone_is_a_row_with_empty_cells(tmp_path: Path):
+    file = tmp_path / "x.tsv"
+    file.write_text("prompt\tcompletion\na\tb\n\t\n\nc\td\n", encoding="utf-8")
+    assert [item.number for item in read(file) if isinstance(item, Row)] == [1, 2, 3]
+
+
 BROKEN_ELEMENTS = (
     b"null", b"5", b"true", b"", b"nonsense", b'"a text"', b"[]", b'{"prompt":"a"}', b'{"prompt":"a","completion":NaN}',
     b'{"prompt":"a","completion":"b"}}', b'{"prompt":"a","completion":"b"}]', b'{"prompt":"a"],"completion":"b"}',
