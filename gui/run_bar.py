@@ -136,7 +136,8 @@ class RunBar(QFrame):
         self._fit_numbers()
         self.setAccessibleName(f"{self.name.whole_text()} {self.words.whole_text()}".strip())
         others = sum(not each.is_over for each in self._workbench.monitor.runs.values()) - 1
-        self.others.setText(tr("and {count} other runs", count=others))
+        self.others.setText(f"+{others}")
+        self.others.setToolTip(tr("Other runs at work: {count}", count=others))
         self.others.setVisible(others > 0)
 
     def _write_numbers(self, run: LiveRun | None) -> None:

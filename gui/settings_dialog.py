@@ -87,6 +87,9 @@ class SettingsDialog(QDialog):
         column = QVBoxLayout(self)
         column.setContentsMargins(24, 20, 24, 20)
         column.setSpacing(12)
+        column.setSizeConstraint(
+            QVBoxLayout.SizeConstraint.SetFixedSize
+        )  # words of another language need other room
         for widget in (form, line(), heading, licence, self.parts):
             column.addWidget(widget)
         column.addLayout(end)

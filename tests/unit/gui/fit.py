@@ -116,10 +116,9 @@ def _outside(widget: QWidget, root: QWidget) -> Iterator[str]:
         across = _across(parent)
         place = QRect(widget.mapTo(parent, widget.rect().topLeft()), widget.size())
         area = parent.rect()
-        if place.left() < -SLACK or place.right() > area.right() + SLACK:
-            if across != "both":
-                yield f"{_named(widget)} stands beside its {type(parent).__name__}: {place} in {area}"
-                return
+        if (place.left() < -SLACK or place.right() > area.right() + SLACK) and across != "both":
+            yield f"{_named(widget)} stands beside its {type(parent).__name__}: {place} in {area}"
+            return
         if (place.top() < -SLACK or place.bottom() > area.bottom() + SLACK) and across == "none":
             yield f"{_named(widget)} stands above or below its {type(parent).__name__}: {place} in {area}"
             return

@@ -6,11 +6,22 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from engine.messages import ChatMessage, DescribeMachine, Failed, Generate, Generated, LoadModel, MachineInfo, ModelLoaded
+from engine.messages import (
+    ChatMessage,
+    DescribeMachine,
+    Failed,
+    Generate,
+    Generated,
+    LoadModel,
+    MachineInfo,
+    ModelLoaded,
+)
 from tests.unit.gui.library_fake import FakeLibrarian
 from tests.unit.gui.run_bench import Bench, Librarian
 
-MACHINE = MachineInfo("cpu", "Intel(R) Xeon(R) Platinum 8375C CPU @ 2.90GHz", 2, 16 << 30, 9 << 30, 120 * 10**9, True)
+MACHINE = MachineInfo(
+    "cpu", "Intel(R) Xeon(R) Platinum 8375C CPU @ 2.90GHz", 2, 16 << 30, 9 << 30, 120 * 10**9, True
+)
 OFFLINE = Failed(
     "offline", "The package index could not be reached: timed out. Try again when you are online.",
     "The package index could not be reached: {reason}. Try again when you are online.", {"reason": "timed out"},
@@ -56,4 +67,6 @@ class ShellBench(Bench):
         """Both starters are on this machine."""
         for starter in list(self.librarian.starters):
             self.librarian._answer_GetStarter(type("R", (), {"id": starter.id})(), lambda _news: None)
-        self.librarian.starters = [dataclasses.replace(one, installed=True) for one in self.librarian.starters]
+        self.librarian.starters = [
+            dataclasses.replace(one, installed=True) for one in self.librarian.starters
+        ]

@@ -107,7 +107,7 @@ def test_a_place_that_cannot_be_made_is_an_error_and_not_a_crash(
 @pytest.mark.parametrize("size", [(1280, 800), MINIMUM_SIZE], ids=["usual", "small"])
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("filled", [False, True], ids=["empty", "filled"])
-def test_every_text_fits_in_both_languages(
+def test_every_text_fits_in_both_languages(  # noqa: PLR0917
     bench: ShellBench, home: Home, qtbot, place: str, size: tuple[int, int], filled: bool
 ) -> None:
     what = None
@@ -136,7 +136,8 @@ def test_the_check_for_clipped_texts_finds_what_is_clipped(qtbot) -> None:
     host = QWidget()
     qtbot.addWidget(host)
     host.resize(300, 100)
-    short, button, one, other = QLabel("much too long for so little", host), QPushButton("Train your first model", host), QLabel("one", host), QLabel("other", host)  # fmt: skip
+    short, button = QLabel("much too long for so little", host), QPushButton("Train your first model", host)
+    one, other = QLabel("one", host), QLabel("other", host)
     short.setGeometry(0, 0, 30, 20)
     button.setGeometry(0, 40, 40, 28)
     one.setGeometry(200, 0, 50, 20)
@@ -145,7 +146,12 @@ def test_the_check_for_clipped_texts_finds_what_is_clipped(qtbot) -> None:
     outside.setGeometry(290, 60, 40, 20)
     host.show()
     found = "\n".join(clipped_texts(host))
-    for text in ("much too long", "Train your first", "'one' and QLabel 'other' cover", "'out' stands beside"):
+    for text in (
+        "much too long",
+        "Train your first",
+        "'one' and QLabel 'other' cover",
+        "'out' stands beside",
+    ):
         assert text in found
     assert len(found.splitlines()) == 4
 

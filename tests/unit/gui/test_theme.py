@@ -114,6 +114,11 @@ def test_every_icon_draws_something_in_its_colour(qapp: QApplication) -> None:
     theme.use("light")
     for name in icons.names():
         picture = icons.pixmap(name, "bad", 24).toImage()
-        drawn = [picture.pixelColor(x, y) for x in range(24) for y in range(24) if picture.pixelColor(x, y).alpha() > 200]
+        drawn = [
+            picture.pixelColor(x, y)
+            for x in range(24)
+            for y in range(24)
+            if picture.pixelColor(x, y).alpha() > 200
+        ]
         assert drawn, name
         assert all(abs(each.red() - theme.color("bad").red()) < 12 for each in drawn), name
