@@ -32,16 +32,17 @@ def read_arrow(source: Source) -> Iterator[Row | RowIssue]:
         try:
             number = 0
             for batch in _batches(file, head):
+                batch.validate(full=True)  # a damaged file would end the process otherwise
                 for place in range(batch.num_rows):
                     number += 1
                     try:
                         yield Row(number, _values(batch, place))
                     except RowProblem as problem:
                         yield problem.at(source.label, number)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError) as error:
             raise UserError(
                 "table-broken", "{file} is damaged: {reason}. Nothing was imported.", file=source.label,
-                reason=str(error)[:200],
+                reason=str(error)[:200] or type(error).__name__,
             ) from None  # fmt: skip
 
 

@@ -252,16 +252,30 @@ def read_squad(source: Source) -> Iterator[Row | RowIssue]:
     learn the wrong place.
     """
     with source.open_whole() as file:
-        value = parse(file.read().removeprefix(b"\xef\xbb\xbf"))
-    number = 0
-    for article in value["data"]:
-        for paragraph in article["paragraphs"]:
-            for asked in paragraph["qas"]:
-                number += 1
-                try:
-                    yield Row(number, _question(article, paragraph, asked))
-                except RowProblem as problem:
-                    yield problem.at(source.label, number)
+        content = file.read().removeprefix(b"\xef\xbb\xbf")
+    try:
+        value = parse(content)
+    except RowProblem as problem:
+        raise _unreadable(source, problem.at(source.label, 1).message) from None
+    for number, (article, paragraph, asked) in enumerate(_questions(value), 1):
+        try:
+            yield Row(number, _question(article, paragraph, asked))
+        except RowProblem as problem:
+            yield problem.at(source.label, number)
+
+
+def _questions(value: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """Each question with its paragraph and article; where a level is missing, what stands there."""
+    for article in _list_in(value, "data"):
+        for paragraph in _list_in(article, "paragraphs"):
+            for asked in _list_in(paragraph, "qas"):
+                yield article, paragraph, asked
+
+
+def _list_in(value: Any, name: str) -> list[Any]:
+    """The list under a name; a list of nothing where there is none, so that it is one issue and not silence."""
+    found = value.get(name) if isinstance(value, dict) else None
+    return found if isinstance(found, list) else [None]
 
 
 def is_squad(head: bytes) -> bool:
@@ -274,11 +288,11 @@ def _question(article: Any, paragraph: Any, asked: Any) -> dict[str, Any]:
         raise RowProblem("missing-column", "question", asked, found=kind_name(asked))
     context = paragraph.get("context")
     if not isinstance(context, str):
-        raise RowProblem("missing-column", "context", found=", ".join(list(paragraph)[:8]))
+        raise RowProblem("missing-column", "context", context, found=kind_name(context))
     answers = [answer for answer in asked.get("answers") or [] if isinstance(answer, dict)]
     row = {
         "id": asked.get("id"),
-        "title": article.get("title") or "",
+        "title": article.get("title"),
         "context": context,
         "question": asked["question"],
     }

@@ -43,6 +43,7 @@ from engine.data.names import checked_name, folded, free_name, name_problem
 from engine.data.readers import read_rows, sources_of
 from engine.data.rows import Row
 from engine.data.shapes import Shape, find_shape, with_roles
+from engine.data.sources import Source
 from engine.data.store import to_text
 from engine.errors import UserError
 from engine.home import Home
@@ -96,7 +97,7 @@ class DataLibrary:
         Where no shape is found, `info.shape` is "" and every role is ignore.
         """
         sources, skipped = sources_of(paths, text_unit)
-        items = list(islice(read_rows(sources[0]), max(num_rows, SAMPLE_ROWS)))
+        source, items = _first_with_rows(sources, max(num_rows, SAMPLE_ROWS))
         rows = [item.values for item in items if isinstance(item, Row)]
         if not rows:
             raise nothing_usable(sources, [item for item in items if isinstance(item, RowIssue)])
@@ -104,7 +105,7 @@ class DataLibrary:
         shape = find_shape(columns, rows)
         shown = items[:num_rows]
         issues = [item for item in shown if isinstance(item, RowIssue)]
-        issues += _role_issues(shown, plan_for(rows, {}), sources[0].label) if shape.name else []
+        issues += _role_issues(shown, plan_for(rows, {}), source.label) if shape.name else []
         cells = tuple(
             tuple((to_text(item.values.get(column)) or "")[:2000] for column in columns)
             for item in shown if isinstance(item, Row)
@@ -401,6 +402,16 @@ def _order(item: Numbered) -> tuple[int, int]:
     place, row = item
     assert not isinstance(row, Block)  # those come from files only
     return place, row.number if isinstance(row, Row) else row.row
+
+
+def _first_with_rows(sources: Sequence[Source], count: int) -> tuple[Source, list[Row | RowIssue]]:
+    """The head of the first file that has a row, or of the last one."""
+    items: list[Row | RowIssue] = []
+    for source in sources:
+        items = list(islice(read_rows(source), count))
+        if any(isinstance(item, Row) for item in items):
+            return source, items
+    return sources[-1], items
 
 
 def _role_issues(items: Sequence[Row | RowIssue], plan: Plan, label: str) -> list[RowIssue]:

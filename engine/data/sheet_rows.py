@@ -23,12 +23,12 @@ def read_sheet(source: Source) -> Iterator[Row | RowIssue]:
         UserError: "sheet-broken", "archive-bomb".
     """
     with source.open_whole() as file:
-        _refuse_bombs(file, source)
         try:
+            _refuse_bombs(file, source)
             workbook = CalamineWorkbook.from_object(file)
             sheets = (workbook.get_sheet_by_index(place) for place in range(len(workbook.sheet_names)))
             lines = next((lines for sheet in sheets if (lines := sheet.to_python(skip_empty_area=False))), [])
-        except (CalamineError, OSError, ValueError) as error:
+        except (CalamineError, zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise UserError(
                 "sheet-broken", "{file} is no spreadsheet that can be read: {reason}. Nothing was imported.",
                 file=source.label, reason=str(error)[:200],

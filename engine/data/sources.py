@@ -124,7 +124,9 @@ class Source:
             if not isinstance(file.raw, Unpacking):
                 yield file
                 return
-            content = file.read(MAX_WHOLE_BYTES + 1)
+            content = bytearray()
+            while len(content) <= MAX_WHOLE_BYTES and (piece := file.read(1 << 20)):
+                content += piece
         if len(content) > MAX_WHOLE_BYTES:
             raise UserError(
                 "file-too-large", "{file} holds more than {limit} bytes when unpacked. Unpack it first.",

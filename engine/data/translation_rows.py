@@ -30,7 +30,7 @@ def read_catalogue(source: Source) -> Iterator[Row | RowIssue]:
             catalogue: Any = _compiled(content)
         else:
             catalogue = polib.pofile(content.decode("utf-8-sig"))
-    except (OSError, ValueError, IndexError, KeyError) as error:
+    except (OSError, ValueError, LookupError) as error:
         raise _broken(source, error) from None
     number = 0
     for entry in catalogue:
@@ -66,7 +66,7 @@ def _compiled(content: bytes) -> Any:
 
     try:
         found = gettext.GNUTranslations(io.BytesIO(content))
-    except (struct.error, UnicodeDecodeError) as error:
+    except (struct.error, LookupError, TypeError) as error:
         raise ValueError(str(error)) from None
     entries: dict[str, Any] = {}
     for key, text in found._catalog.items():  # type: ignore[attr-defined]

@@ -1,0 +1,117 @@
+"""The texts within a row: cells of text columns and the contents of turns. Knows how they are nested, not why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import orjson
+
+from engine.data.examples import TURN_ROLES
+from engine.data.steps.step import Rows, Settings, Values, column_unknown
+
+TextChange = Callable[[str], str]
+
+
+def text_columns(rows: Rows, settings: Settings) -> tuple[str, ...]:
+    """The columns that the setting `columns` names, or all that play a role.
+
+    Raises:
+        UserError: "column-unknown".
+    """
+    for column in settings["columns"]:
+        if column not in rows.columns:
+            raise column_unknown(rows, column)
+    return tuple(settings["columns"]) or role_columns(rows)
+
+
+def role_columns(rows: Rows) -> tuple[str, ...]:
+    """All columns that play a role, in the order of the rows."""
+    return tuple(column for column in rows.columns if rows.roles.get(column, "ignore") != "ignore")
+
+
+def map_texts(
+    values: Values, columns: Sequence[str], change: TextChange, turn_roles: frozenset[str] | None = None
+) -> Values:
+    """The row with every text in these columns changed; the very same object where none is.
+
+    `turn_roles` limits it to the turns of user, assistant, system or tool.
+    """
+    changed: Values | None = None
+    for column in columns:
+        value = values.get(column)
+        new = _mapped(value, change, turn_roles)
+        if new is not value:
+            changed = changed or dict(values)
+            changed[column] = new
+    return changed or values
+
+
+def texts_of(values: Values, columns: Sequence[str]) -> Iterator[str]:
+    """Every text in these columns, turn by turn."""
+    found: list[str] = []
+
+    def take(text: str) -> str:
+        found.append(text)
+        return text
+
+    for column in columns:
+        _mapped(values.get(column), take, None)
+        yield from found
+        found.clear()
+
+
+def joined(values: Values, columns: Sequence[str]) -> str:
+    return "\n".join(texts_of(values, columns))
+
+
+def _mapped(value: Any, change: TextChange, turn_roles: frozenset[str] | None) -> Any:
+    if type(value) is str:
+        turns = _turns_in(value)
+        if turns is None:
+            new = change(value)
+            return value if new == value else new
+        changed = _mapped(turns, change, turn_roles)
+        return value if changed is turns else orjson.dumps(changed).decode()
+    if type(value) is list:
+        items = [_mapped_item(item, change, turn_roles) for item in value]
+        return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+    return value
+
+
+def _mapped_item(item: Any, change: TextChange, turn_roles: frozenset[str] | None) -> Any:
+    """A turn, a part of a turn's content, or a line of a text."""
+    if type(item) is str:
+        new = change(item)
+        return item if new == item else new
+    if type(item) is not dict or not _is_spoken_by(item, turn_roles):
+        return item
+    for key in ("content", "value", "text"):
+        inner = item.get(key)
+        if type(inner) is str:
+            new = change(inner)
+        elif type(inner) is list:
+            new = [_mapped_item(part, change, None) for part in inner]
+        else:
+            continue
+        return item if new == inner else item | {key: new}
+    return item
+
+
+def _is_spoken_by(turn: dict[str, Any], turn_roles: frozenset[str] | None) -> bool:
+    if turn_roles is None:
+        return True
+    role = str(turn.get("role", turn.get("from", ""))).strip().lower()
+    return TURN_ROLES.get(role, role) in turn_roles
+
+
+def _turns_in(text: str) -> list[Any] | None:
+    """The turns that a table's cell holds as JSON; None if it is a text like any other."""
+    if not text.startswith("[") or not text.rstrip().endswith("]"):
+        return None
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    is_chat = isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value)
+    return value if is_chat and ("role" in value[0] or "from" in value[0]) else None
