@@ -172,7 +172,7 @@ def _zip_members(path: Path, found: Contents) -> Iterator[Member]:
     if total > FREE_BYTES and total > MAX_RATIO * path.stat().st_size:
         raise bomb(path.name)
     for member in archive.infolist():
-        if member.is_dir():
+        if not member.filename or member.is_dir():
             continue
         if member.flag_bits & 1:
             raise UserError(

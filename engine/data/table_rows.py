@@ -215,8 +215,7 @@ def header_of(records: Sequence[Sequence[str]]) -> tuple[str, ...] | None:
 def _named(cells: Sequence[str]) -> tuple[str, ...]:
     """Names of columns, each given once: an empty one gets its place, a second one its number."""
     names: list[str] = []
-    for place, cell in enumerate(cells, 1):
-        cell = cell.encode("utf-8", "replace").decode()
+    for place, cell in enumerate((cell.encode("utf-8", "replace").decode() for cell in cells), 1):
         name = cell or f"column_{place}"
         number = 2
         while name in names:

@@ -210,6 +210,13 @@ def test_large_and_odd_values_are_kept_whole(home: Home, tmp_path: Path):
     assert library.open("y").values(0)["prompt"] == row["prompt"] + "\n"
 
 
+def test_broken_bytes_in_a_header_are_a_name_all_the_same(home: Home, tmp_path: Path):
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"prompt,completion,caf\xe9\n" + "你,好,c\n".encode() * 3)
+    report = DataLibrary(home).import_files([path], "x")
+    assert report.info.columns == ("prompt", "completion", "caf?")
+
+
 def test_an_unclosed_quote_loses_one_row_and_not_the_file(tmp_path: Path):
     path = tmp_path / "x.csv"
     lines = ["prompt,completion", *(f"p{n},c{n}" for n in range(20_000))]

@@ -70,6 +70,37 @@ def test_a_damaged_table_is_refused(library: DataLibrary, tmp_path: Path):
             library.import_files([tmp_path / name], "x")
 
 
+def test_damaged_offsets_in_an_arrow_file_do_not_end_the_process(library: DataLibrary, tmp_path: Path):
+    table = pa.Table.from_pylist(ROWS)
+    path = tmp_path / "a.arrow"
+    with pa.ipc.new_file(str(path), table.schema) as sink:
+        sink.write_table(table)
+    content = path.read_bytes()
+    offsets = struct.pack("<4i", 0, 2, 4, 6)  # of the column "prompt": p0, p1, p2…
+    assert offsets in content
+    path.write_bytes(content.replace(offsets, struct.pack("<4i", 0, 2, 2**30, 6), 1))
+    with pytest.raises(UserError, match="damaged") as refusal:
+        library.import_files([path], "x")
+    assert refusal.value.code == "table-broken"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"data": [{"paragraphs": "context"}]}',
+        b'{"data": [{"paragraphs": [{"context": 1, "qas": [{"question": "q"}]}]}]}',
+        b'{"data": [{"paragraphs": [{"context": "c", "qas": [null, 5]}]}]}',
+        b'{"data": 5, "paragraphs": 1, "context": 2}',
+        b'{"data": [{"paragraphs": [{"context": "\xff"}]}]}',
+    ],
+)
+def test_a_question_file_of_another_build_is_a_sentence(library: DataLibrary, tmp_path: Path, content: bytes):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="Nothing was imported"):
+        library.import_files([path], "x")
+
+
 def write_sheet(path: Path, lines: list[list[Any]]) -> Path:
     """The smallest workbook that is one."""
     body = ""
