@@ -268,6 +268,7 @@ class DatasetInfo:
     `hash` is that of this version: of the original where `steps` is empty, else of what the steps made of it.
     `original_rows` are the rows kept before the first step; 0 where there is no step. `versions` are the original
     and what each of `steps` made of it: one more than there are steps; empty where there is no step.
+    `split_rows` counts train, validation and test once a step has split the rows; empty before.
 
     `roles` maps a column to one of the roles of `shape` (e.g. {"question": "prompt"}); `shape` is
     prompt-completion, instruction, chat or text; `reason` says why it was taken to be that, and is
@@ -296,6 +297,7 @@ class DatasetInfo:
     steps: tuple[DataStep, ...] = ()
     original_rows: int = 0
     versions: tuple[DataVersion, ...] = ()
+    split_rows: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -410,12 +412,17 @@ class DataList:
 
 @dataclass(frozen=True)
 class ReadRows:
-    """-> RowsPage. `query` keeps rows that contain it, in any column, whatever its case."""
+    """-> RowsPage. `query` keeps rows that contain it, in any column, whatever its case.
+
+    `sort` names a column: texts in code point order, columns of numbers by number, what is empty last.
+    """
 
     name: str
     offset: int
     num_rows: int
     query: str = ""
+    sort: str = ""
+    descending: bool = False
 
 
 @dataclass(frozen=True)

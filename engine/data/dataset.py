@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from engine.data.examples import Example, ExampleMaker
 from engine.data.store import ABSENT_KIND, HIDDEN, to_value
+from engine.errors import UserError
 from engine.messages import DatasetInfo, RowsPage
 
 
@@ -29,6 +30,7 @@ class Dataset:
         self._batches = [self._reader.get_batch(place) for place in range(self._reader.num_record_batches)]
         self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
         self._found: dict[str, NDArray[np.int64]] = {}
+        self._orders: dict[tuple[str, str, bool], NDArray[np.int64]] = {}
         self._lock = threading.Lock()
         self._maker = ExampleMaker(info.shape, info.roles, self.columns)
 
@@ -58,6 +60,11 @@ class Dataset:
             for number, column in enumerate(self.columns)
             if kinds[number] != ABSENT_KIND
         }
+
+    def cells(self, column: str) -> list[str | None]:
+        """The cells of one column in order, as texts; the other columns are not read."""
+        number = self.columns.index(column)
+        return [cell for batch in self._batches for cell in batch.column(number).to_pylist()]
 
     def origin(self, position: int) -> tuple[str, int, int]:
         """The file, row and line that a row came from."""
@@ -95,20 +102,51 @@ class Dataset:
             hidden = [batch.column(len(self.columns) + number).to_pylist() for number in range(3)]
             yield from zip(*hidden, strict=True)
 
-    def page(self, offset: int, count: int, query: str = "") -> RowsPage:
-        """Rows `offset`… of those that contain `query` in any column, whatever its case; all if it is
-        empty.
+    def page(
+        self, offset: int, count: int, query: str = "", *, sort: str = "", descending: bool = False
+    ) -> RowsPage:
+        """Rows `offset`… of those that contain `query` in any column, whatever its case; all if it is empty.
+
+        `sort` names a column: numbers by number, texts in code point order, what is empty last.
+
+        Raises:
+            UserError: "column-unknown".
         """
-        name = self.info.name
-        if not query:
+        if not query and not sort:
             rows = tuple(tuple(cell or "" for cell in row.values()) for row in self.rows(offset, count))
-            return RowsPage(
-                name, offset, self.columns, rows, len(self), tuple(range(offset, offset + len(rows)))
-            )
-        found = self.find(query)
+            positions = tuple(range(offset, offset + len(rows)))
+            return RowsPage(self.info.name, offset, self.columns, rows, len(self), positions)
+        found = self._sorted(query, sort, descending) if sort else self.find(query)
         positions = tuple(int(place) for place in found[offset : offset + count])
         rows = tuple(tuple(cell or "" for cell in self.rows(place, 1)[0].values()) for place in positions)
-        return RowsPage(name, offset, self.columns, rows, len(found), positions)
+        return RowsPage(self.info.name, offset, self.columns, rows, len(found), positions)
+
+    def _sorted(self, query: str, sort: str, descending: bool) -> NDArray[np.int64]:
+        """The positions that fit the query, in the order of a column; kept for the next page."""
+        key = (query, sort, descending)
+        if sort not in self.columns:
+            raise UserError(
+                "column-unknown", "There is no column {column!r}. The columns are: {columns}.", column=sort,
+                columns=", ".join(self.columns),
+            )  # fmt: skip
+        with self._lock:
+            if key in self._orders:
+                return self._orders[key]
+        number = self.columns.index(sort)
+        cells = pa.chunked_array([batch.column(number) for batch in self._batches], pa.string())
+        keys = pa.table({"key": _sort_keys(cells)})
+        direction = "descending" if descending else "ascending"
+        order = np.asarray(pc.sort_indices(keys, sort_keys=[("key", direction)]))
+        if query:
+            fits = np.zeros(len(self), bool)
+            fits[self.find(query)] = True
+            order = order[fits[order]]
+        result = order.astype(np.int64)
+        with self._lock:
+            if len(self._orders) >= 4:
+                self._orders.pop(next(iter(self._orders)))
+            self._orders[key] = result
+        return result
 
     def find(self, query: str) -> NDArray[np.int64]:
         """The positions of the rows that contain the text; kept for the next page of the same query."""
@@ -127,6 +165,14 @@ class Dataset:
 
     def _batch_of(self, position: int) -> int:
         return int(np.searchsorted(self._starts, position, side="right")) - 1
+
+
+def _sort_keys(cells: Any) -> Any:
+    """The cells as numbers if all that are there are, else as they are."""
+    try:
+        return pc.cast(cells, pa.float64())
+    except pa.ArrowInvalid:
+        return cells
 
 
 def _matches(batch: Any, num_columns: int, query: str) -> NDArray[np.int64]:

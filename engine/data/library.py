@@ -8,6 +8,7 @@ data set is done beside it and put in place by a rename.
 from __future__ import annotations
 
 import dataclasses
+import filecmp
 import heapq
 import json
 import os
@@ -25,6 +26,7 @@ from engine.data.importing import (
     CARD,
     ISSUES,
     REFUSED,
+    ROWS,
     SAMPLE_ROWS,
     Numbered,
     OnProgress,
@@ -64,14 +66,14 @@ class DataLibrary:
 
     def list(self) -> Sequence[DatasetInfo]:
         """All data sets, the newest first."""
-        cards = [_read_card(folder) for folder in self._root.glob("*") if not folder.name.startswith(".")]
+        cards = [read_card(folder) for folder in self._root.glob("*") if not folder.name.startswith(".")]
         return sorted(
             (card for card in cards if card), key=lambda card: (card.created_utc, card.name), reverse=True
         )
 
     def info(self, name: str) -> DatasetInfo:
         """Raises UserError "data-not-found"."""
-        card = _read_card(self._root / name) if not name_problem(name) else None
+        card = read_card(self._root / name) if not name_problem(name) else None
         if card is None:
             raise UserError(
                 "data-not-found",
@@ -84,6 +86,19 @@ class DataLibrary:
         """A data set for reading. Raises UserError "data-not-found"."""
         info = self.info(name)
         return Dataset(self._root / info.name, info)
+
+    def folder(self, name: str) -> Path:
+        """Where a data set lies. Raises UserError "data-not-found"."""
+        return self._root / self.info(name).name
+
+    def open_version(self, name: str, hash: str) -> Dataset | None:
+        """The version with that content hash, as far as it is kept: the present one, the original, or one that
+        runs were made from; None if it is gone. Raises UserError "data-not-found".
+        """
+        from engine.data.steps.versions import version_folder
+
+        found = version_folder(self.folder(name), self.info(name), hash)
+        return Dataset(*found) if found else None
 
     def issues(self, name: str, offset: int = 0, count: int | None = None) -> Sequence[RowIssue]:
         """The rows that were left out and why, in the order of the files."""
@@ -164,12 +179,13 @@ class DataLibrary:
                 task=task,
                 labels=labels,
             )
-            _write_card(folder, dataclasses.replace(info, skipped=tuple(skipped)))
+            write_card(folder, dataclasses.replace(info, skipped=tuple(skipped)))
             if not info.rows_kept:
                 raise nothing_usable(sources, list(_read_issues(folder)))
             with self._lock():
                 there = self._taken(name)
                 if there is None:
+                    self._share_rows(folder, info)
                     folder.rename(self._root / name)
                 elif there.name != name or there.hash != info.hash:
                     raise self._name_taken(name)
@@ -186,8 +202,11 @@ class DataLibrary:
         """Give columns other roles: rows that no longer fit become issues, and refused ones that fit come
         back.
         """
-        old = self.info(name)
-        dataset = self.open(name)
+        from engine.data.steps.versions import original_of, with_steps_of
+
+        present = self.info(name)
+        dataset = original_of(self.folder(name), present)
+        old = dataset.info
         rows = list(islice(dataset.all_values(), SAMPLE_ROWS))
         known = Shape(old.shape, old.roles, "roles-given", {})
         plan = Plan(with_roles(known, old.columns, roles), number_columns(old.columns, rows))
@@ -205,11 +224,36 @@ class DataLibrary:
             new = dataclasses.replace(
                 new, created_utc=old.created_utc, title=old.title, licence=old.licence, skipped=old.skipped
             )
-            _write_card(folder, new)
+            new = with_steps_of(
+                self._home, self.folder(name), folder, present, new, progress=progress, check=check
+            )
+            write_card(folder, new)
             del dataset
             with self._lock():
                 self._swap(folder, self._root / name)
         return self._report(name)
+
+    def rebuild(self, name: str, fill: Callable[[Path, DatasetInfo], DatasetInfo]) -> DatasetInfo:
+        """Put another version in a data set's place: `fill(folder, card)` writes all of it into a folder beside
+        the old one and returns its card. All or nothing.
+
+        Raises:
+            UserError: "data-not-found", "data-changed-meanwhile", or what `fill` raises.
+        """
+        old = self.info(name)
+        with self._staging() as folder:
+            info = fill(folder, old)
+            write_card(folder, info)
+            with self._lock():
+                if self.info(name) != old:
+                    raise UserError(
+                        "data-changed-meanwhile",
+                        "Data set {data!r} was changed by something else in the meantime. Nothing was changed; "
+                        "try again.",
+                        data=name,
+                    )  # fmt: skip
+                self._swap(folder, self._root / name)
+        return info
 
     def rename(self, name: str, new_name: str) -> DatasetInfo:
         """Raises UserError when the new name is taken or cannot be a folder's."""
@@ -224,7 +268,7 @@ class DataLibrary:
             title = new_name if info.title == info.name else info.title
             (self._root / name).rename(self._root / new_name)
             renamed = dataclasses.replace(info, name=new_name, title=title)
-            _write_card(self._root / new_name, renamed)
+            write_card(self._root / new_name, renamed)
         return renamed
 
     def delete(self, name: str) -> str:
@@ -244,14 +288,14 @@ class DataLibrary:
             UserError: "trash-not-found".
         """
         place = self._home.trash / token
-        card = _read_card(place / "item", check_name=False) if self.owns(token) else None
+        card = read_card(place / "item", check_name=False) if self.owns(token) else None
         if card is None:
             raise UserError("trash-not-found", "There is nothing in the trash under {token!r}.", token=token)
         with self._lock():
             name = free_name(card.name, {info.name for info in self.list()})
             (place / "item").rename(self._root / name)
             card = dataclasses.replace(card, name=name)
-            _write_card(self._root / name, card)
+            write_card(self._root / name, card)
             shutil.rmtree(place)
         return card
 
@@ -278,8 +322,21 @@ class DataLibrary:
         )
         num_bytes = sum(path.stat().st_size for path in folder.iterdir())
         info = dataclasses.replace(info, num_bytes=num_bytes)
-        _write_card(folder, info)
+        write_card(folder, info)
         return info
+
+    def _share_rows(self, folder: Path, info: DatasetInfo) -> None:
+        """Let two data sets with the very same rows have them on the disk once. No file is ever changed in place."""
+        for other in self.list():
+            rows = self._root / other.name / ROWS
+            if other.hash == info.hash and filecmp.cmp(rows, folder / ROWS, shallow=False):
+                link = folder / (ROWS + ".link")
+                try:
+                    os.link(rows, link)
+                except OSError:  # a disk without hard links keeps both
+                    return
+                link.replace(folder / ROWS)
+                return
 
     def _report(self, name: str) -> ImportReport:
         return ImportReport(self.info(name), tuple(self.issues(name, 0, REPORTED_ISSUES)))
@@ -349,7 +406,7 @@ class _Staging:
 # ------------------------------------------------------------------------------------- small files
 
 
-def _read_card(folder: Path, *, check_name: bool = True) -> DatasetInfo | None:
+def read_card(folder: Path, *, check_name: bool = True) -> DatasetInfo | None:
     """The card of a data set's folder; None if there is no whole one. The folder's name is the data set's."""
     try:
         value = json.loads((folder / CARD).read_text(encoding="utf-8"))
@@ -359,7 +416,7 @@ def _read_card(folder: Path, *, check_name: bool = True) -> DatasetInfo | None:
     return dataclasses.replace(info, name=folder.name) if check_name and info.name != folder.name else info
 
 
-def _write_card(folder: Path, info: DatasetInfo) -> None:
+def write_card(folder: Path, info: DatasetInfo) -> None:
     part = folder / (CARD + ".part")
     with part.open("w", encoding="utf-8") as file:
         json.dump(to_json(info), file, ensure_ascii=False, indent=1)

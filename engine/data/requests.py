@@ -9,6 +9,7 @@ from typing import Any
 from engine.data.dataset import Dataset
 from engine.data.encode import encode, load_tokenizer
 from engine.data.library import DataLibrary
+from engine.data.step_requests import handlers as step_handlers
 from engine.data.token_view import count_tokens, describe
 from engine.errors import UserError
 from engine.home import Home
@@ -48,6 +49,7 @@ def handlers(home: Home) -> Handlers:
         DeleteData: desk.delete,
         ViewTokens: desk.view_tokens,
         CountTokens: desk.count_tokens,
+        **step_handlers(home),
     }
 
 
@@ -69,7 +71,9 @@ class _Desk:
         return self._library.preview(request.paths, request.num_rows, text_unit=request.text_unit)
 
     def read_rows(self, request: ReadRows, errand: Errand) -> RowsPage:
-        return self._dataset(request.name).page(request.offset, request.num_rows, request.query)
+        return self._dataset(request.name).page(
+            request.offset, request.num_rows, request.query, sort=request.sort, descending=request.descending
+        )
 
     def read_issues(self, request: ReadIssues, errand: Errand) -> IssuesPage:
         issues = self._library.issues(request.name, request.offset, request.num_rows)

@@ -35,7 +35,7 @@ INVISIBLE = ["script", "style", "template", "head", "noscript", "iframe", "svg",
 # joiners (U+200C, U+200D) that emoji and some scripts are written with.
 CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f"
-    "\ufeff\ufff9-\ufffb\ufffe\uffff\ue000-\uf8ff\ufdd0-\ufdef]"
+    "\ufeff\ufff9-\ufffb\ufffe\uffff\ufdd0-\ufdef]"
 )
 BLANKS = re.compile(r"[^\S\n]+")
 LINE_EDGES = re.compile(r" ?\n ?")

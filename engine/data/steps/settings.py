@@ -100,6 +100,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value  # noqa: PLR0124
 
 
+def _is_positions(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(type(one) is int for one in value)
+
+
+def _is_values(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(one, str) for pair in value.items() for one in pair)
+
+
 _TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "switch": (lambda value: isinstance(value, bool), "true / false"),
     "whole": (lambda value: isinstance(value, int) and not isinstance(value, bool), "1, 2, 3…"),
@@ -110,4 +118,6 @@ _TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "choices": (_is_texts, '["…"]'),
     "columns": (_is_texts, '["…"]'),
     "lines": (_is_texts, '["…"]'),
+    "positions": (_is_positions, "[0, 1, 2…]"),
+    "values": (_is_values, '{"…": "…"}'),
 }

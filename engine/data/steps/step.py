@@ -78,6 +78,9 @@ class Rows:
     def at(self, position: int) -> Values:
         return self._dataset.values(position)
 
+    def origins(self) -> Iterator[Origin]:
+        return self._dataset.all_origins()
+
     def cells(self, column: str) -> list[str | None]:
         """One column as texts, without reading the others."""
         return self._dataset.cells(column)

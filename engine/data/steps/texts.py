@@ -82,12 +82,13 @@ def _mapped(value: Any, change: TextChange, turn_roles: frozenset[str] | None) -
 def _mapped_item(item: Any, change: TextChange, turn_roles: frozenset[str] | None) -> Any:
     """A turn, a part of a turn's content, or a line of a text."""
     if type(item) is str:
-        new = change(item)
-        return item if new == item else new
+        text = change(item)
+        return item if text == item else text
     if type(item) is not dict or not _is_spoken_by(item, turn_roles):
         return item
     for key in ("content", "value", "text"):
         inner = item.get(key)
+        new: Any
         if type(inner) is str:
             new = change(inner)
         elif type(inner) is list:

@@ -1,0 +1,70 @@
+"""The librarian's answers about what is done to data: steps, edits, statistics and exports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.data.steps.registry import STEPS
+from engine.data.steps.versions import DataSteps
+from engine.home import Home
+from engine.messages import (
+    AddRow,
+    ApplyStep,
+    DatasetInfo,
+    DataStep,
+    DeleteRows,
+    EditCell,
+    ListSteps,
+    PreviewStep,
+    SetSteps,
+    StepKinds,
+    StepPreview,
+)
+from engine.service import Errand, Handlers
+
+
+def handlers(home: Home) -> Handlers:
+    """The handlers of these requests for the service process of this home."""
+    desk = _StepDesk(home)
+    return {
+        ListSteps: desk.list_steps,
+        PreviewStep: desk.preview,
+        ApplyStep: desk.apply,
+        SetSteps: desk.set_steps,
+        EditCell: desk.edit_cell,
+        AddRow: desk.add_row,
+        DeleteRows: desk.delete_rows,
+    }
+
+
+class _StepDesk:
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._steps = DataSteps(home)
+
+    def list_steps(self, request: ListSteps, errand: Errand) -> StepKinds:
+        return StepKinds(tuple(step.kind for step in STEPS))
+
+    def preview(self, request: PreviewStep, errand: Errand) -> StepPreview:
+        return self._steps.preview(
+            request.name, request.step, request.num_samples, errand.progress, errand.check
+        )
+
+    def apply(self, request: ApplyStep, errand: Errand) -> DatasetInfo:
+        return self._steps.apply(request.name, request.step, errand.progress, errand.check)
+
+    def set_steps(self, request: SetSteps, errand: Errand) -> DatasetInfo:
+        return self._steps.set_steps(request.name, request.steps, errand.progress, errand.check)
+
+    def edit_cell(self, request: EditCell, errand: Errand) -> DatasetInfo:
+        change = {"action": "cell", "rows": [request.row], "values": {request.column: request.value}}
+        return self._edited(request.name, change, errand)
+
+    def add_row(self, request: AddRow, errand: Errand) -> DatasetInfo:
+        return self._edited(request.name, {"action": "add", "values": request.values}, errand)
+
+    def delete_rows(self, request: DeleteRows, errand: Errand) -> DatasetInfo:
+        return self._edited(request.name, {"action": "delete", "rows": list(request.rows)}, errand)
+
+    def _edited(self, name: str, settings: dict[str, Any], errand: Errand) -> DatasetInfo:
+        return self._steps.apply(name, DataStep("edit", settings), errand.progress, errand.check)
