@@ -224,6 +224,16 @@ def test_the_same_rows_under_the_same_name_are_there_already(library: DataLibrar
     assert library.info("Rows").rows_kept == 3
 
 
+def test_the_same_file_under_two_names_takes_its_space_once(library: DataLibrary, home: Home, tmp_path: Path):
+    path = write_lines(tmp_path / "rows.jsonl", good_lines(3))
+    library.import_files([path], "one")
+    library.import_files([path], "two")
+    assert (home.data / "one" / "rows.arrow").samefile(home.data / "two" / "rows.arrow")
+    library.set_roles("two", {"prompt": "text"})
+    library.delete("two")
+    assert len(library.open("one")) == 3
+
+
 @pytest.mark.parametrize(
     "name", ["", "  ", "..", "a/b", "a\\b", "a\0b", "x" * 101, "CON", "nul.txt", ".x", "x.", "文" * 99]
 )
@@ -347,6 +357,17 @@ def test_columns_that_appear_late_are_empty_before(library: DataLibrary, tmp_pat
         {"prompt": "p", "completion": "c", "new": "x"},
     ]
     assert dataset.page(0, 5, "X").positions == (9000,)
+
+
+def test_sorting_is_by_number_where_all_are_numbers_and_empty_cells_come_last(library: DataLibrary, tmp_path):
+    rows = [{"text": "b", "n": 10}, {"text": "a", "n": 9}, {"text": "c"}, {"text": "B", "n": 100}]
+    path = write_lines(tmp_path / "rows.jsonl", [json.dumps(row).encode() for row in rows])
+    library.import_files([path], "rows")
+    dataset = library.open("rows")
+    assert dataset.page(0, 9, sort="n").positions == (1, 0, 3, 2)
+    assert dataset.page(0, 9, sort="n", descending=True).positions == (3, 0, 1, 2)
+    assert dataset.page(0, 9, sort="text").positions == (3, 1, 0, 2)
+    assert dataset.page(1, 1, "b", sort="text").positions == (0,)
 
 
 def test_preview_keeps_nothing_and_says_what_it_would_become(

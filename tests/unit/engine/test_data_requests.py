@@ -66,6 +66,11 @@ def test_from_import_to_tokens(tiny_home: Home, rows: str):
     assert found.positions == tuple(range(40, 50))
     assert ask(ReadRows("greetings", 0, 10, "nothing like it")).rows == ()
 
+    last = ask(ReadRows("greetings", 0, 2, "hello 4", sort="completion", descending=True))
+    assert (last.total, last.positions) == (11, (49, 48))
+    with pytest.raises(UserError, match="no column 'x'"):
+        ask(ReadRows("greetings", 0, 2, sort="x"))
+
     issues = ask(ReadIssues("greetings", 1, 5))
     assert issues.total == 2
     assert [issue.code for issue in issues.issues] == ["missing-column"]
