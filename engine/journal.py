@@ -41,7 +41,9 @@ class JournalWriter:
         self._run_id = run_id
         self._path = folder / JOURNAL_NAME
         self._next_seq = self._mend()
-        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
+        self._file = os.open(
+            self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644
+        )
 
     def append(self, event: Any, *, durable: bool = False) -> Entry:
         """Write one event; with `durable` it is on the disk when this returns, not only with the system."""
@@ -50,8 +52,13 @@ class JournalWriter:
         data = (json.dumps(line | to_json(event), ensure_ascii=False, allow_nan=False) + "\n").encode(
             "utf-8", "surrogatepass"
         )
-        while data:
-            data = data[os.write(self._file, data) :]
+        whole = os.fstat(self._file).st_size
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+        except OSError:  # a full disk takes half a line, which would spoil the next one
+            os.ftruncate(self._file, whole)
+            raise
         self._next_seq += 1
         if durable:
             os.fsync(self._file)
