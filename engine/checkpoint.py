@@ -27,6 +27,8 @@ from engine.errors import UserError
 FOLDER_NAME = "checkpoints"
 MANIFEST_NAME = "manifest.json"
 STAGING_SUFFIX = ".staging"
+REMOVING_SUFFIX = ".removing"
+DAMAGED_SUFFIX = ".damaged"
 
 
 @dataclass(frozen=True)
@@ -81,15 +83,13 @@ def commit_folder(staging: Path, target: Path) -> int:
     _sync(listing)
     for folder in {path.parent for path in files} | {staging}:
         _sync(folder)
+    aside = target.with_name(target.name + ".old")
     if target.exists():
         # The same step once more, after a resume: the older one steps aside for the moment of the rename.
-        aside = target.with_name(target.name + ".old")
         shutil.rmtree(aside, ignore_errors=True)
         target.rename(aside)
-        staging.rename(target)
-        shutil.rmtree(aside)
-    else:
-        staging.rename(target)
+    staging.rename(target)
+    shutil.rmtree(aside, ignore_errors=True)
     _sync(target.parent)
     return sum(entry["size"] for entry in manifest.values())
 
@@ -103,7 +103,7 @@ def verify_folder(folder: Path) -> str | None:
                 "sha256"
             ]:
                 return f"{name} is not what was written"
-    except (OSError, ValueError) as wrong:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as wrong:
         return f"{wrong}"
     return None
 
@@ -114,8 +114,8 @@ def list_checkpoints(run_folder: Path) -> list[int]:
     for aside in folder.glob("step-*.old"):
         whole = aside.with_suffix("")
         shutil.rmtree(aside) if whole.exists() else aside.rename(whole)
-    found = folder.glob("step-*")
-    return sorted(int(path.name.removeprefix("step-")) for path in found if not path.suffix)
+    steps = (path.name.removeprefix("step-") for path in folder.glob("step-*"))
+    return sorted(int(step) for step in steps if step.isdecimal())
 
 
 def latest_sound_checkpoint(run_folder: Path) -> tuple[int | None, list[str]]:
@@ -156,14 +156,37 @@ def prune_checkpoints(run_folder: Path, *, keep: int, best_step: int | None) -> 
     steps = list_checkpoints(run_folder)
     removed = [step for step in steps[:-keep] if step != best_step]
     for step in removed:
-        shutil.rmtree(checkpoint_path(run_folder, step))
+        # Renamed first: a removal that a kill cuts short leaves rubbish, never half a checkpoint.
+        path = checkpoint_path(run_folder, step)
+        shutil.rmtree(path.rename(path.with_name(path.name + REMOVING_SUFFIX)))
     return removed
 
 
+def set_aside_newer(run_folder: Path, step: int | None) -> list[int]:
+    """Rename the checkpoints after `step`, the newest sound one, to .damaged; returns their steps.
+
+    Left in their place they would count among the newest that are kept, and push out the sound ones.
+    """
+    damaged = [each for each in list_checkpoints(run_folder) if step is None or each > step]
+    for each in damaged:
+        path = checkpoint_path(run_folder, each)
+        aside = path.with_name(path.name + DAMAGED_SUFFIX)
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
+    return damaged
+
+
+def saved_as_best(run_folder: Path, step: int) -> bool:
+    """Whether a sound checkpoint was the best so far when it was saved."""
+    state = json.loads((checkpoint_path(run_folder, step) / "state.json").read_text(encoding="utf-8"))
+    return bool(state["best_step"] == step)
+
+
 def clear_staging(run_folder: Path) -> None:
-    """Remove what a kill left half-written."""
-    for staging in (run_folder / FOLDER_NAME).glob(f"*{STAGING_SUFFIX}"):
-        shutil.rmtree(staging)
+    """Remove what a kill left half-written or half-removed."""
+    for suffix in (STAGING_SUFFIX, REMOVING_SUFFIX):
+        for rubbish in (run_folder / FOLDER_NAME).glob(f"*{suffix}"):
+            shutil.rmtree(rubbish)
 
 
 def sha256(path: Path) -> str:

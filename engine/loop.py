@@ -7,13 +7,13 @@ outside (a pause, a stop) reaches it through `Outside`, between two optimiser st
 from __future__ import annotations
 
 import math
+import shutil
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-
-import torch
 
 from engine import messages as m
 from engine.batches import BatchPlan, EncodedRow, collate
@@ -90,6 +90,8 @@ class Training:
             group_by_length=recipe.group_by_length,
         )
         self.state = TrainingState(0, 0.0, None, None)
+        self._saved_step = 0  # of the newest checkpoint that is known to be whole
+        self._waiting: deque[m.RunCommand] = deque()
 
     # ------------------------------------------------------------------------------- from start to end
 
@@ -109,6 +111,7 @@ class Training:
             else:
                 self.state, tensors = load_checkpoint(self.folder, resume_from)
                 self.optimizer.load_state(tensors)
+                self._saved_step = resume_from
             self._phase("training")
             while self.state.step < num_steps:
                 self._obey()
@@ -168,8 +171,13 @@ class Training:
 
     # ---------------------------------------------------------------------------------- between steps
 
+    def _next_command(self) -> m.RunCommand | None:
+        """Commands come several at a time; each waits for its turn, so that none after a pause is lost."""
+        self._waiting.extend(self.outside.commands())
+        return self._waiting.popleft() if self._waiting else None
+
     def _obey(self) -> None:
-        for command in self.outside.commands():
+        while (command := self._next_command()) is not None:
             match command:
                 case m.StopRun():
                     raise StopAsked
@@ -187,22 +195,25 @@ class Training:
         self._save()
         self.outside.tell(m.RunPaused(self.state.step), durable=True)
         while True:
-            for command in self.outside.commands():
-                if isinstance(command, m.StopRun):
+            match self._next_command():
+                case m.StopRun():
                     raise StopAsked
-                if isinstance(command, m.ResumeRun):
+                case m.ResumeRun():
                     self.outside.tell(m.RunResumed(self.state.step))
                     self._phase("training")
                     return
-            time.sleep(0.1)
+                case None:
+                    time.sleep(0.1)
 
     def _refuse(self, step: int, loss: float, positions: list[int]) -> None:
+        self._save()
         rows = sorted(self.train_row_numbers[i] + 1 for i in positions)
         raise UserError(
             "loss-not-finite",
-            "The loss became {loss} at step {step}. The run stopped before the weights were changed. The rows of "
-            "that step are {rows}. Lower the learning rate, or look at these rows in Data; then resume.",
-            loss=str(loss), step=step, rows=", ".join(map(str, rows)),
+            "The loss became {loss} at step {step}. The run stopped before the weights were changed; those of step "
+            "{kept} are kept. The rows of step {step} are {rows}. Look at them in Data, or start a new run with a "
+            "lower learning rate.",
+            loss=str(loss), step=step, kept=self.state.step, rows=", ".join(map(str, rows)),
         )  # fmt: skip
 
     # ------------------------------------------------------------------------------ looking and keeping
@@ -236,16 +247,19 @@ class Training:
         limit = self.recipe.sample_max_new_tokens
         texts = generate_greedy(self.model, self.tokenizer, asked, max_new_tokens=limit)
         for index, (pinned, text) in enumerate(zip(self.prompts, texts, strict=True)):
-            self.outside.tell(m.SampleGenerated(self.state.step, index, pinned.prompt, text, pinned.reference))
+            self.outside.tell(
+                m.SampleGenerated(self.state.step, index, pinned.prompt, text, pinned.reference)
+            )
         self.outside.measure(self.state.step)
 
     def _save(self) -> None:
         """Commit a checkpoint of the present step, unless it stands already, and prune older ones."""
         step = self.state.step
-        if step == 0 or checkpoint_path(self.folder, step).exists():
+        if step == self._saved_step:
             return
         self._phase("saving")
         num_bytes = save_checkpoint(self.folder, self.state, self.optimizer.state(), self._save_weights)
+        self._saved_step = step
         path = checkpoint_path(self.folder, step).relative_to(self.folder).as_posix()
         self.outside.tell(
             m.CheckpointSaved(step, path, num_bytes, self.state.best_step == step), durable=True
@@ -259,7 +273,8 @@ class Training:
     def _write_result(self) -> None:
         self._phase("writing-result")
         staging = self.folder / f"{RESULT_NAME}.staging"
-        staging.mkdir(exist_ok=True)
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
         self._save_weights(staging)
         commit_folder(staging, self.folder / RESULT_NAME)
         self.outside.tell(

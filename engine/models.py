@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from engine.checkpoint import checkpoint_path, latest_sound_checkpoint
+from engine.checkpoint import checkpoint_path, latest_sound_checkpoint, verify_folder
 from engine.data.encode import load_tokenizer
 from engine.device import choose_device, choose_dtype
 from engine.errors import UserError
@@ -144,6 +144,12 @@ def _run_weights(folder: Path, step: str) -> Path:
                 run=folder.name,
                 step=step,
             )
+        wrong = verify_folder(checkpoint_path(folder, int(step)))
+        if wrong is not None:
+            raise UserError(
+                "checkpoint-damaged", "Checkpoint {step} is damaged: {reason}. Choose another one.",
+                step=step, reason=wrong,
+            )  # fmt: skip
         return checkpoint_path(folder, int(step)) / "weights"
     if (folder / RESULT_NAME / "manifest.json").exists():
         return folder / RESULT_NAME

@@ -8,6 +8,7 @@ No torch here: the window and the terminal import this.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import subprocess
@@ -25,6 +26,8 @@ from engine.home import Home
 from engine.journal import JournalWriter, read_journal
 from engine.messages import RunCommand, RunCreated, from_json, to_json
 from engine.recipe import Recipe
+
+log = logging.getLogger("tunebench.processes")
 
 PROGRAM_FOLDER = Path(__file__).resolve().parent.parent
 RECIPE_NAME = "recipe.toml"
@@ -85,7 +88,12 @@ def start_run(home: Home, run_id: str) -> None:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 cwd=folder, env=child_environment(), **_detached(),
             )  # fmt: skip
-        _write_whole(folder / WORKER_NAME, {"pid": child.pid, "started": _started(child.pid)})
+        note_worker(folder, child.pid)
+
+
+def note_worker(folder: Path, pid: int) -> None:
+    """Write down which process is the worker of a run folder."""
+    _write_whole(folder / WORKER_NAME, {"pid": pid, "started": _started(pid)})
 
 
 def send_command(folder: Path, command: RunCommand) -> None:
@@ -99,8 +107,13 @@ def take_commands(folder: Path) -> list[RunCommand]:
     """The commands that wait, oldest first; they are gone from the folder afterwards."""
     taken = []
     for path in sorted((folder / COMMANDS_NAME).glob("*.json")):
-        taken.append(from_json(json.loads(path.read_text(encoding="utf-8"))))
-        path.unlink()
+        try:
+            taken.append(from_json(json.loads(path.read_text(encoding="utf-8"))))
+        except FileNotFoundError:  # taken back by its sender this moment
+            continue
+        except (ValueError, KeyError, TypeError) as wrong:
+            log.warning("%s is no command and was passed over: %s", path.name, wrong)
+        path.unlink(missing_ok=True)
     return taken
 
 
@@ -227,13 +240,13 @@ def _model_title(home: Home, model: str) -> str:
 def _read_card(path: Path) -> dict[str, Any] | None:
     try:
         card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # none, or one that a power cut emptied
         return None
     return card
 
 
 def _write_whole(path: Path, value: dict[str, Any]) -> None:
     """Write a small file so that a reader sees all of it or none."""
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.write_text(json.dumps(value), encoding="utf-8")
     part.replace(path)

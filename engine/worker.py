@@ -28,7 +28,7 @@ from engine import messages as m
 from engine.errors import TunebenchError, UserError
 from engine.home import Home
 from engine.journal import JournalWriter, read_journal
-from engine.processes import HEARTBEAT_NAME, LOCK_NAME, RECIPE_NAME, take_commands
+from engine.processes import HEARTBEAT_NAME, LOCK_NAME, RECIPE_NAME, note_worker, take_commands
 from engine.recipe import Recipe
 
 log = logging.getLogger("tunebench.worker")
@@ -45,6 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         with filelock.FileLock(folder / LOCK_NAME, timeout=5):
+            note_worker(folder, os.getpid())  # its starter may have ended before it could
             return Worker(folder).run()
     except filelock.Timeout:
         log.error("another worker holds %s", folder / LOCK_NAME)
@@ -116,11 +117,32 @@ class Worker:
         resume_from, complaints = latest_sound_checkpoint(self._folder)
         for complaint in complaints:
             log.warning(complaint)
+        self._account_for_checkpoints(resume_from)
         self.tell(
             m.RunStarted(os.getpid(), resume_from or 0, self._environment(device, dtype, created.data_hash))
         )
         training = self._prepare(device, dtype, created.data_hash)
         training.run(resume_from)
+
+    def _account_for_checkpoints(self, newest_sound: int | None) -> None:
+        """Set damaged checkpoints aside, and tell what a kill kept from being told of the others."""
+        from engine.checkpoint import checkpoint_path, list_checkpoints, saved_as_best, set_aside_newer
+
+        set_aside_newer(self._folder, newest_sound)
+        told: dict[int, str] = {}
+        for event in self._earlier:
+            if isinstance(event, m.CheckpointSaved):
+                told[event.step] = event.path
+            elif isinstance(event, m.CheckpointRemoved):
+                told.pop(event.step, None)
+        there = list_checkpoints(self._folder)
+        for step in sorted(set(told) - set(there)):
+            self.tell(m.CheckpointRemoved(step, told[step]))
+        for step in sorted(set(there) - set(told)):
+            path = checkpoint_path(self._folder, step)
+            num_bytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+            is_best = saved_as_best(self._folder, step)
+            self.tell(m.CheckpointSaved(step, path.relative_to(self._folder).as_posix(), num_bytes, is_best))
 
     def _created(self) -> m.RunCreated:
         for event in self._earlier:

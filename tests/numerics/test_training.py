@@ -14,10 +14,13 @@ from engine.batches import BatchPlan, collate, validation_batches
 from engine.checkpoint import (
     TrainingState,
     checkpoint_path,
+    clear_staging,
     latest_sound_checkpoint,
     list_checkpoints,
     load_checkpoint,
+    prune_checkpoints,
     save_checkpoint,
+    set_aside_newer,
 )
 from engine.data.encode import load_tokenizer
 from engine.errors import UserError
@@ -172,11 +175,14 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(tiny_model: Path, tmp
         real_tell(event)
 
     outside.tell = tell  # type: ignore[method-assign]
-    with pytest.raises(UserError, match=r"at step 3.*rows of that step are \d+") as caught:
+    with pytest.raises(
+        UserError, match=r"at step 3.*those of step 2 are kept. The rows of step 3 are \d+"
+    ) as caught:
         run.run(None)
     assert caught.value.code == "loss-not-finite"
     for name, value in run.model.state_dict().items():
         assert torch.equal(value, kept[name])
+    assert latest_sound_checkpoint(tmp_path) == (2, []), "the weights of the last good step are on the disk"
 
 
 def test_sampling_and_looking_do_not_change_the_training(tiny_model: Path, tmp_path: Path) -> None:
@@ -204,6 +210,74 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="damaged"):
         load_checkpoint(tmp_path, 2)
     assert float(load_checkpoint(tmp_path, 1)[1]["x"][0]) == 1.0
+
+
+@pytest.mark.parametrize(
+    "content", [b"[]", b'{"state.json": {}}', b'{"state.json": 1}', b"\0\0", b'{"a": {"siz']
+)
+def test_a_damaged_manifest_is_passed_over(tmp_path: Path, content: bytes) -> None:
+    for step in (1, 2):
+        save_checkpoint(
+            tmp_path, TrainingState(step, 1.0, None, None), {}, lambda folder: (folder / "w").write_text("w")
+        )
+    (checkpoint_path(tmp_path, 2) / "manifest.json").write_bytes(content)
+    assert latest_sound_checkpoint(tmp_path)[0] == 1
+
+
+def test_a_copy_that_a_person_left_beside_the_checkpoints_is_none(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, TrainingState(1, 1.0, None, None), {}, lambda folder: None)
+    (tmp_path / "checkpoints" / "step-000001 copy").mkdir()
+    assert list_checkpoints(tmp_path) == [1]
+
+
+def test_damaged_checkpoints_do_not_push_out_sound_ones(tiny_model: Path, tmp_path: Path) -> None:
+    """They are set aside at the resume, and their steps are saved again when they come."""
+    training(tiny_model, tmp_path, Recorder(), save_every_steps=2, keep_checkpoints=9).run(None)
+    for step in (6, 8):
+        (checkpoint_path(tmp_path, step) / "state.json").write_text("{}")
+    newest, _ = latest_sound_checkpoint(tmp_path)
+    assert newest == 4
+    assert set_aside_newer(tmp_path, newest) == [6, 8]
+    stopped = Recorder()
+    stopped.plan[5] = [m.StopRun()]
+    training(tiny_model, tmp_path, stopped, save_every_steps=2, keep_checkpoints=1).run(4)
+    assert latest_sound_checkpoint(tmp_path) == (5, [])
+    training(tiny_model, tmp_path, Recorder(), save_every_steps=2, keep_checkpoints=1).run(5)
+    assert latest_sound_checkpoint(tmp_path) == (8, [])
+
+
+def test_a_damaged_checkpoint_of_a_step_is_saved_anew_when_the_step_comes_again(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    training(tiny_model, tmp_path, Recorder(), save_every_steps=2, keep_checkpoints=9).run(None)
+    (checkpoint_path(tmp_path, 8) / "state.json").write_text("{}")
+    training(tiny_model, tmp_path, Recorder(), save_every_steps=2, keep_checkpoints=9).run(6)
+    assert latest_sound_checkpoint(tmp_path) == (8, [])
+
+
+def test_a_removal_that_was_cut_short_leaves_no_half_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in (1, 2):
+        save_checkpoint(tmp_path, TrainingState(step, 1.0, None, None), {}, lambda folder: None)
+    monkeypatch.setattr("engine.checkpoint.shutil.rmtree", lambda path: (path / "state.json").unlink())
+    prune_checkpoints(tmp_path, keep=1, best_step=None)
+    monkeypatch.undo()
+    assert list_checkpoints(tmp_path) == [2]
+    clear_staging(tmp_path)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000002"]
+
+
+def test_commands_that_come_together_are_all_obeyed(tiny_model: Path, tmp_path: Path) -> None:
+    """A pause does not swallow the stop, or the resume, that came with it."""
+    outside = Recorder()
+    outside.plan[2] = [m.PauseRun(), m.ResumeRun()]
+    outside.plan[4] = [m.PauseRun(), m.StopRun()]
+    training(tiny_model, tmp_path, outside).run(None)
+    kinds = [type(event) for event in outside.events]
+    assert kinds.count(m.RunPaused) == 2
+    assert kinds.count(m.RunResumed) == 1
+    assert outside.events[-1] == m.RunStopped(4)
 
 
 def test_a_checkpoint_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
