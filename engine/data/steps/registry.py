@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from engine.data.steps import clean, edit
+from engine.data.steps import clean, deduplicate, edit, mask
 from engine.data.steps.step import Step
 from engine.errors import UsageError
 
-STEPS: tuple[Step, ...] = (*clean.STEPS, *edit.STEPS)
+STEPS: tuple[Step, ...] = (*clean.STEPS, *deduplicate.STEPS, *mask.STEPS, *edit.STEPS)
 BY_KIND = {step.kind.kind: step for step in STEPS}
 
 
