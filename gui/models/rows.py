@@ -38,11 +38,13 @@ class RowsModel(QAbstractTableModel):
 
     counted = Signal(int)
     page_arrived = Signal(int)
+    edited = Signal(int, int, str)  # row, column, the text that the user wants there
 
     def __init__(self, fetch: Fetch, parent: QObject | None = None) -> None:
         """`fetch(offset, num_rows)` asks for a page; the answer comes to `put_page` or `drop_page`."""
         super().__init__(parent)
         self._fetch = fetch
+        self.is_editable = False
         self._columns: tuple[str, ...] = ()
         self._num_rows = 0
         self._pages: OrderedDict[int, RowsPage] = OrderedDict()
@@ -112,12 +114,32 @@ class RowsModel(QAbstractTableModel):
         return 0 if parent.isValid() else len(self._columns)
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        if role not in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole):
+        if role not in (
+            Qt.ItemDataRole.DisplayRole,
+            Qt.ItemDataRole.AccessibleTextRole,
+            Qt.ItemDataRole.EditRole,
+        ):
             return None
         row = self.row_at(index.row())
         if row is None:
             return PLACEHOLDER
+        if role == Qt.ItemDataRole.EditRole:
+            return row[index.column()] if index.column() < len(row) else ""
         return one_line(row[index.column()]) if index.column() < len(row) else ""
+
+    def flags(self, index: Index) -> Qt.ItemFlag:
+        """A cell can be edited where `is_editable` says so and its row is here."""
+        flags = super().flags(index)
+        if self.is_editable and index.isValid() and self.position_at(index.row()) is not None:
+            flags |= Qt.ItemFlag.ItemIsEditable
+        return flags
+
+    def setData(self, index: Index, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:
+        """The wish for another text goes out as `edited`; the cell changes when its page comes again."""
+        if role != Qt.ItemDataRole.EditRole or str(value) == self.data(index, role):
+            return False
+        self.edited.emit(index.row(), index.column(), str(value))
+        return True
 
     def headerData(
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole

@@ -1,6 +1,6 @@
 """The Data place: the library's data sets at the left, the chosen one at the right; import, rename, trash.
 
-Owns the list and what is chosen. Rows, tokens, issues and the import have files of their own.
+Owns the list and what is chosen. What is shown of a data set and what is done to it have files of their own.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QModelIndex, Qt
-from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QKeySequence, QShortcut, QShowEvent
-from PySide6.QtWidgets import (
-    QFileDialog,
-    QHBoxLayout,
-    QLineEdit,
-    QStackedWidget,
-    QTabWidget,
-    QVBoxLayout,
-    QWidget,
+from PySide6.QtGui import (
+    QDragEnterEvent,
+    QDragLeaveEvent,
+    QDropEvent,
+    QGuiApplication,
+    QKeySequence,
+    QShortcut,
+    QShowEvent,
 )
+from PySide6.QtWidgets import QFileDialog, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
 from engine.messages import (
     DataList,
@@ -32,6 +32,7 @@ from engine.messages import (
     RenameData,
     RestoreFromTrash,
     StarterInfo,
+    StepKind,
 )
 from gui.models.data_list import (
     FACTS_ROLE,
@@ -42,24 +43,36 @@ from gui.models.data_list import (
     shape_words,
 )
 from gui.panels.data_about import AboutView
-from gui.panels.data_import import ImportSheet, name_problem
+from gui.panels.data_export import Exporter
+from gui.panels.data_head import DataHead
+from gui.panels.data_import import ImportSheet
 from gui.panels.data_issues import IssuesView
+from gui.panels.data_overview import OverviewView
+from gui.panels.data_paste import pasted_paths, pasted_text, write_pasted
 from gui.panels.data_rows import RowsView
+from gui.panels.data_step_sheet import StepSheet
+from gui.panels.data_steps import StepsView
 from gui.panels.data_tokens import TokensView
+from gui.panels.data_versions import Versions, versions_words
 from gui.service import Ticket
 from gui.widgets.drop_zone import DropZone, dropped_paths
 from gui.widgets.hairline_splitter import HairlineSplitter
 from gui.widgets.numbers import amount_bytes
-from gui.widgets.page import Page, button, icon_button
+from gui.widgets.page import Page, button
 from gui.widgets.states import ErrorCard, ProgressLine
-from gui.widgets.text import ElidedLabel, label
 from gui.widgets.two_line_list import TwoLineList
 from gui.words import bind, language, tr
 
 if TYPE_CHECKING:
     from gui.workbench import Workbench
 
-SUFFIXES = "*.jsonl *.json *.csv *.tsv *.txt"
+# What the engine reads, by the endings of names; each may be compressed besides.
+ENDINGS = (
+    "jsonl", "ndjson", "json", "csv", "tsv", "tab", "txt", "md", "text", "parquet", "arrow", "feather", "xlsx",
+    "xls", "ods", "po", "mo", "tmx", "yml", "yaml", "zip", "tar", "tgz", "tar.bz2", "tbz2", "tar.xz", "txz",
+    "gz", "zst",
+)  # fmt: skip
+SUFFIXES = " ".join(f"*.{ending}" for ending in ENDINGS)
 EXAMPLES = (
     ("Prompt and completion", '{"prompt": "…", "completion": "…"}'),
     ("Instruction", '{"instruction": "…", "input": "…", "output": "…"}'),
@@ -67,7 +80,8 @@ EXAMPLES = (
     ("Table", "question,answer"),
     ("Plain text", "one text a line, or a whole file"),
 )
-ROWS_TAB, TOKENS_TAB, ISSUES_TAB, ABOUT_TAB = range(4)
+TABS = ("Rows", "Overview", "Tokens", "Steps", "Issues", "About")
+ROWS_TAB, OVERVIEW_TAB, TOKENS_TAB, STEPS_TAB, ISSUES_TAB, ABOUT_TAB = range(len(TABS))
 
 
 class DataPanel(Page):
@@ -108,7 +122,8 @@ class DataPanel(Page):
         self._progress = ProgressLine()
         self._stack = QStackedWidget()
         self._drop_zone = DropZone(
-            "Drop a file here", "JSONL, JSON, CSV, TSV or TXT. Columns are recognised; you can change them.",
+            "Drop a file here",
+            "Tables, JSON, texts, spreadsheets, Parquet, translations, or an archive of these. Or paste a table here.",
             "Import file…", self._on_import, examples=EXAMPLES,
         )  # fmt: skip
         self._sample_button = button("Sample data", self._on_sample, "sparkles")
@@ -116,8 +131,14 @@ class DataPanel(Page):
         self._sheet = ImportSheet(self._workbench)
         self._sheet.imported.connect(self._on_imported)
         self._sheet.left.connect(self._show_library)
+        self._step_sheet = StepSheet(self._workbench)
+        self._step_sheet.applied.connect(self._on_applied)
+        self._step_sheet.left.connect(self._show_library)
         self._waiting = QWidget()
-        for page in (self._waiting, self._drop_zone, self._build_library(), self._sheet):
+        self._versions = Versions(self._workbench, self._error, self._progress)
+        self._versions.changed.connect(self._on_data_changed)
+        self._exporter = Exporter(self._workbench, self._error, self._progress)
+        for page in (self._waiting, self._drop_zone, self._build_library(), self._sheet, self._step_sheet):
             self._stack.addWidget(page)
         self.body.addWidget(self._error)
         self.body.addWidget(self._progress)
@@ -152,42 +173,37 @@ class DataPanel(Page):
         layout = QVBoxLayout(side)
         layout.setContentsMargins(12, 0, 0, 0)
         layout.setSpacing(4)
-        head = QHBoxLayout()
-        head.setSpacing(4)
-        self._title = ElidedLabel("", "section", Qt.TextElideMode.ElideMiddle)
-        self._title_edit = QLineEdit()
-        bind(self._title_edit.setAccessibleName, "New name")
-        self._title_edit.returnPressed.connect(self._end_rename)
-        self._title_edit.hide()
-        head.addWidget(self._title, 1)
-        head.addWidget(self._title_edit, 1)
-        head.addWidget(icon_button("edit", "Rename (F2)", self._begin_rename))
-        head.addWidget(icon_button("trash", "Move to the trash (Del)", self._delete))
-        self._rename_problem = label("", "bad", wraps=True)
-        self._rename_problem.hide()
-        self._account = label("", "quiet", wraps=True)
+        self._head = DataHead(lambda: [info.name for info in self._list_model.datasets])
+        self._head.renamed.connect(self._on_renamed)
+        self._head.export_wanted.connect(self._on_export)
+        self._head.delete_wanted.connect(self._delete)
         self._rows = RowsView(self._workbench)
+        self._overview = OverviewView(self._workbench)
         self._tokens = TokensView(self._workbench)
+        self._tokens.model_box.chosen.connect(self._overview.model_box.choose)
+        self._overview.model_box.chosen.connect(self._tokens.model_box.choose)
+        self._steps = StepsView(self._workbench, self._versions)
+        self._steps.wanted.connect(self._on_step_wanted)
         self._issues = IssuesView(self._workbench)
         self._about = AboutView()
-        self._rows.changed.connect(self._on_roles_changed)
+        self._rows.changed.connect(self._on_data_changed)
+        self._rows.edits.undo_wanted.connect(self._versions.go_back)
         self._rows.row_chosen.connect(self._tokens.preview.show_row)
         self._tabs = QTabWidget()
         self._tabs.setDocumentMode(True)
-        for view in (self._rows, self._tokens, self._issues, self._about):
+        self._views = (self._rows, self._overview, self._tokens, self._steps, self._issues, self._about)
+        for view in self._views:
             self._tabs.addTab(view, "")
-        layout.addLayout(head)
-        layout.addWidget(self._rename_problem)
-        layout.addWidget(self._account)
+        layout.addWidget(self._head)
         layout.addWidget(self._tabs, 1)
         return side
 
     def _add_shortcuts(self) -> None:
         for keys, slot, owner in (
             (QKeySequence(QKeySequence.StandardKey.Find), self._on_find, self),
-            (QKeySequence(Qt.Key.Key_F2), self._begin_rename, self._library),
+            (QKeySequence(QKeySequence.StandardKey.Paste), self._on_paste, self),
+            (QKeySequence(Qt.Key.Key_F2), self._head.begin_rename, self._library),
             (QKeySequence(Qt.Key.Key_Delete), self._delete, self._list),
-            (QKeySequence(Qt.Key.Key_Escape), self._cancel_rename, self._title_edit),
         ):
             shortcut = QShortcut(keys, owner)
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
@@ -220,7 +236,7 @@ class DataPanel(Page):
         before = self._wanted or (self._info.name if self._info else "")
         self._list_model.set_datasets(answer.datasets, answer.starters)
         names = [info.name for info in self._list_model.datasets]
-        is_importing = self._stack.currentWidget() is self._sheet
+        is_importing = self._stack.currentWidget() in (self._sheet, self._step_sheet)
         if names:
             self._select(before if before in names else names[0])
         else:
@@ -258,8 +274,8 @@ class DataPanel(Page):
             return
         is_other = self._info is None or self._info.name != info.name
         self._info = info
-        self._cancel_rename()
-        for view in (self._rows, self._tokens, self._issues, self._about):
+        self._head.show_name(info.name)
+        for view in self._views:
             view.show_data(info)
         if is_other and not self._tabs.currentWidget().isEnabled():
             self._tabs.setCurrentIndex(ROWS_TAB)
@@ -278,6 +294,20 @@ class DataPanel(Page):
         self._sheet.begin(paths, [info.name for info in self._list_model.datasets])
         self._stack.setCurrentWidget(self._sheet)
         self._write_head()
+
+    def _on_paste(self) -> None:
+        """A table, JSON Lines or files from the clipboard go through the import like a file that is dropped."""
+        if self._stack.currentWidget() not in (self._library, self._drop_zone):
+            return
+        mime = QGuiApplication.clipboard().mimeData()
+        if paths := pasted_paths(mime):
+            self._begin_import(paths)
+        elif text := pasted_text(mime):
+            self._workbench.backstage.ask(
+                lambda: write_pasted(text),
+                lambda path: self._begin_import([str(path)]),
+                self._error.show_error,
+            )
 
     def _on_imported(self, report: ImportReport) -> None:
         self._wanted = report.info.name
@@ -332,32 +362,9 @@ class DataPanel(Page):
 
     # --------------------------------------------------------------------------- rename, trash, roles
 
-    def _begin_rename(self) -> None:
+    def _on_renamed(self, new: str) -> None:
         if self._info is not None:
-            self._title_edit.setText(self._info.name)
-            self._title.hide()
-            self._title_edit.show()
-            self._title_edit.selectAll()
-            self._title_edit.setFocus()
-
-    def _cancel_rename(self) -> None:
-        self._title_edit.hide()
-        self._rename_problem.hide()
-        self._title.show()
-
-    def _end_rename(self) -> None:
-        if self._info is None:
-            return
-        old, new = self._info.name, self._title_edit.text().strip()
-        taken = frozenset(info.name.casefold() for info in self._list_model.datasets if info.name != old)
-        problem = name_problem(new, taken)
-        if problem:
-            self._rename_problem.setText(tr(problem))
-            self._rename_problem.show()
-            return
-        self._cancel_rename()
-        if new != old:
-            self._rename(old, new)
+            self._rename(self._info.name, new)
 
     def _rename(self, old: str, new: str) -> None:
         def done(info: DatasetInfo) -> None:
@@ -388,9 +395,31 @@ class DataPanel(Page):
 
         self._librarian.ask(RestoreFromTrash(token), done, on_failed=self._error.show_error)
 
-    def _on_roles_changed(self, info: DatasetInfo) -> None:
+    def _on_data_changed(self, info: DatasetInfo) -> None:
+        """Other roles, another version: the list has the truth."""
         self._wanted = info.name
         self._workbench.library_changed.emit()
+
+    # --------------------------------------------------------------------------------- steps and export
+
+    def _on_step_wanted(self, kind: StepKind) -> None:
+        if self._info is not None:
+            self._error.dismiss()
+            self._step_sheet.begin(self._info, kind)
+            self._stack.setCurrentWidget(self._step_sheet)
+            self._write_head()
+
+    def _on_applied(self, before: DatasetInfo, now: DatasetInfo) -> None:
+        self._show_library()
+        title = self._steps.title_of(now.steps[-1].kind) if now.steps else ""
+        versions = versions_words(before.rows_kept, now.rows_kept)
+        words = tr("{step}: {versions}", step=title, versions=versions)
+        self._workbench.said.emit(words, lambda: self._versions.go_back(now, before))
+        self._on_data_changed(now)
+
+    def _on_export(self) -> None:
+        if self._info is not None:
+            self._exporter.choose(self._info, self)
 
     def _on_train(self) -> None:
         if self._info is not None:
@@ -406,11 +435,13 @@ class DataPanel(Page):
     def _write(self) -> None:
         """The words of the page's head, the tabs and the chosen data set."""
         self._write_head()
-        for index, text in enumerate(("Rows", "Tokens", "Issues", "About")):
+        for index, text in enumerate(TABS):
             self._tabs.setTabText(index, tr(text))
         if self._info is not None:
-            self._title.setText(self._list_model.title_of(self._info))
-            self._account.setText(f"{shape_words(self._info.shape)} · {account_sentence(self._info)}")
+            account = f"{shape_words(self._info.shape)} · {account_words(self._info)}"
+            self._head.write(self._list_model.title_of(self._info), account)
+            if self._info.steps:
+                self._tabs.setTabText(STEPS_TAB, tr("Steps ({count})", count=len(self._info.steps)))
             if self._info.num_issues:
                 self._tabs.setTabText(ISSUES_TAB, tr("Issues ({count})", count=f"{self._info.num_issues:,}"))
 
@@ -424,3 +455,12 @@ class DataPanel(Page):
         self._sample_button.setEnabled(is_idle)
         self._more_samples.setVisible(any(not starter.installed for starter in self._starters))
         self._more_samples.setEnabled(is_idle)
+
+
+def account_words(info: DatasetInfo) -> str:
+    """Where every row that was read has gone; what steps made of the kept ones."""
+    words = account_sentence(info)
+    if not info.steps:
+        return words
+    original = info.versions[0].num_rows if info.versions else info.original_rows
+    return tr("{versions} by steps", versions=versions_words(original, info.rows_kept))

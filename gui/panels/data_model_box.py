@@ -25,9 +25,7 @@ class ModelBox(ElidedComboBox):
     chosen = Signal(str)
     failed = Signal(object)
 
-    def __init__(
-        self, workbench: Workbench, *, or_none: bool = False, parent: QWidget | None = None
-    ) -> None:
+    def __init__(self, workbench: Workbench, *, or_none: bool = False, parent: QWidget | None = None) -> None:
         """With `or_none` the first choice is no model."""
         super().__init__(parent)
         self._workbench = workbench
@@ -43,7 +41,7 @@ class ModelBox(ElidedComboBox):
         language.changed.connect(self._write)
 
     @property
-    def model(self) -> str:
+    def model_id(self) -> str:
         """The id of the chosen model, "" for none."""
         return str(self.currentData() or "")
 
@@ -69,7 +67,7 @@ class ModelBox(ElidedComboBox):
             self.refresh()
 
     def _on_models(self, answer: ModelList) -> None:
-        wanted, before = self.model or self._wanted, self.model
+        wanted, before = self.model_id or self._wanted, self.model_id
         self.blockSignals(True)
         self.clear()
         if self._or_none:
@@ -82,12 +80,12 @@ class ModelBox(ElidedComboBox):
         self.setCurrentIndex(found if found >= 0 else first)
         self.blockSignals(False)
         self.setEnabled(self.count() > 0)
-        if self.model != before or not self.model:
-            self.chosen.emit(self.model)
+        if self.model_id != before or not self.model_id:
+            self.chosen.emit(self.model_id)
 
     def _on_changed(self) -> None:
-        self._wanted = self.model
-        self.chosen.emit(self.model)
+        self._wanted = self.model_id
+        self.chosen.emit(self.model_id)
 
     def _on_library_changed(self) -> None:
         self._is_stale = True

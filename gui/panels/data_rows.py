@@ -23,9 +23,12 @@ from engine.messages import DatasetInfo, Failed, ImportReport, ReadRows, RowsPag
 from gui.icons import icon
 from gui.models.data_list import account_sentence, rows_words
 from gui.models.rows import RowsModel
+from gui.panels.data_add_row import AddRowDialog
+from gui.panels.data_cell import CellDelegate
+from gui.panels.data_edits import Edits
 from gui.theme import theme
 from gui.widgets.hairline_splitter import HairlineSplitter
-from gui.widgets.page import button
+from gui.widgets.page import button, icon_button
 from gui.widgets.role_header import RoleHeader
 from gui.widgets.states import ErrorCard, ProgressLine
 from gui.widgets.table import Table
@@ -39,7 +42,10 @@ SEARCH_REST_MS = 250
 
 
 class RowsView(QWidget):
-    """`row_chosen` carries a row's place in the data set; `changed` a data set whose roles are others now."""
+    """`row_chosen` carries a row's place in the data set; `changed` a data set that has become another.
+
+    `edits` changes rows by hand and says so itself.
+    """
 
     row_chosen = Signal(int)
     changed = Signal(object)
@@ -52,16 +58,25 @@ class RowsView(QWidget):
         self._model = RowsModel(self._fetch, self)
         self._model.counted.connect(self._on_counted)
         self._model.page_arrived.connect(self._on_page_arrived)
+        self._model.edited.connect(self._on_edited)
+        self._place: tuple[int, int] | None = None  # the current row and the topmost, to be shown again
         self._search_rest = QTimer(self, singleShot=True, interval=SEARCH_REST_MS)
         self._search_rest.timeout.connect(self._begin)
         self._build()
+        self.edits = Edits(workbench, self._error, self._progress)
+        self.edits.busy.connect(self._on_busy)
+        self.edits.changed.connect(self.changed)
+        self.edits.failed.connect(self._on_edit_failed)
         language.changed.connect(self._write)
         theme.changed.connect(self._write_detail)
 
     def show_data(self, info: DatasetInfo) -> None:
-        """Show a data set's rows from the first; the search is emptied."""
-        same = self._info is not None and (self._info.name, self._info.hash) == (info.name, info.hash)
+        """Show a data set's rows from the first; another version of it is shown where the last one stood."""
+        same = self._info is not None and self._info.name == info.name
+        if same and self._place is None:
+            self._place = (self._table.currentIndex().row(), self._table.verticalScrollBar().value())
         self._info = info
+        self._model.is_editable = True
         if not same:
             self._search.blockSignals(True)
             self._search.clear()
@@ -69,6 +84,10 @@ class RowsView(QWidget):
         self._error.dismiss()
         self._header.set_columns(info.columns, info.roles)
         self._begin()
+        if same and self._place is not None:
+            place = self._place
+            QTimer.singleShot(0, self, lambda: self._stand_at(*place))
+        self._place = None
 
     def begin_search(self) -> None:
         """Put the cursor into the search."""
@@ -108,8 +127,12 @@ class RowsView(QWidget):
         escape.activated.connect(self._search.clear)
         self._found = label("", "quiet")
         row.addWidget(self._search, 1)
+        self._add_button = icon_button("add", "Add a row…", self._on_add_row)
+        self._delete_button = icon_button("trash", "Delete the selected rows (Del)", self.delete_rows)
         row.addWidget(self._found)
         row.addStretch(1)
+        row.addWidget(self._add_button)
+        row.addWidget(self._delete_button)
         return row
 
     def _build_roles_bar(self) -> QWidget:
@@ -135,11 +158,21 @@ class RowsView(QWidget):
         self._numbers = self._table.verticalHeader()
         self._numbers.setVisible(True)
         self._numbers.setDefaultAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        self._table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self._table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self._table.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked)
+        self._table.setItemDelegate(CellDelegate(self._table))
         self._table.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerItem)
         self._table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         bind(self._table.setAccessibleName, "Rows")
         self._table.selectionModel().currentRowChanged.connect(self._on_current_changed)
+        self._table.selectionModel().selectionChanged.connect(lambda _on, _off: self._write_buttons())
+        for key, slot in (
+            (Qt.Key.Key_Delete, self.delete_rows),
+            (Qt.Key.Key_Return, self._edit_current),
+            (Qt.Key.Key_Enter, self._edit_current),
+        ):
+            shortcut = QShortcut(QKeySequence(key), self._table, context=Qt.ShortcutContext.WidgetShortcut)
+            shortcut.activated.connect(slot)
         return self._table
 
     def _build_detail(self) -> QTextEdit:
@@ -193,6 +226,67 @@ class RowsView(QWidget):
         position = self._model.position_at(current.row()) if current.isValid() else None
         if position is not None:
             self.row_chosen.emit(position)
+
+    # ----------------------------------------------------------------------------------------- by hand
+
+    def _edit_current(self) -> None:
+        self._table.edit(self._table.currentIndex())
+
+    def _on_edited(self, row: int, column: int, text: str) -> None:
+        position = self._model.position_at(row)
+        if self._info is not None and position is not None:
+            self.edits.edit_cell(self._info, position, self._info.columns[column], text)
+
+    def _on_add_row(self) -> None:
+        if self._info is None:
+            return
+        dialog = AddRowDialog(self._info.columns, self._info.roles, self)
+        dialog.accepted.connect(lambda: self._add_row(dialog.values()))
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    def _add_row(self, values: dict[str, str]) -> None:
+        """Add it at the end, and show it there once it is."""
+        if self._info is not None:
+            self._place = (self._info.rows_kept, self._info.rows_kept)
+            self.edits.add_row(self._info, values)
+
+    def delete_rows(self) -> None:
+        """Delete the selected rows."""
+        rows = self._selected_rows()
+        if self._info is None or not rows:
+            return
+        positions = [self._model.position_at(row) for row in rows] if self._search.text() else rows
+        known = [position for position in positions if position is not None]
+        if len(known) < len(rows):
+            self.edits.refuse("Not all of these rows are loaded. Select fewer, or scroll over them first.")
+        else:
+            self.edits.delete_rows(self._info, known)
+
+    def _selected_rows(self) -> list[int]:
+        """By ranges, so that all of a million rows are selected at no cost."""
+        ranges = self._table.selectionModel().selection()
+        return sorted({row for each in ranges.toList() for row in range(each.top(), each.bottom() + 1)})
+
+    def _on_busy(self, busy: bool) -> None:
+        self._model.is_editable = not busy
+        self._write_buttons()
+
+    def _on_edit_failed(self) -> None:
+        self._place = None
+
+    def _stand_at(self, current: int, top: int) -> None:
+        """Show the same part of the rows as before they were loaded anew."""
+        last = self._model.rowCount() - 1
+        if last >= 0:
+            if current >= 0:
+                self._table.setCurrentIndex(self._model.index(min(current, last), 0))
+            self._table.verticalScrollBar().setValue(min(top, last))
+
+    def _write_buttons(self) -> None:
+        is_idle = self._model.is_editable
+        self._add_button.setEnabled(is_idle)
+        self._delete_button.setEnabled(is_idle and self._table.selectionModel().hasSelection())
 
     # ------------------------------------------------------------------------------------------ roles
 
@@ -250,6 +344,7 @@ class RowsView(QWidget):
     # ---------------------------------------------------------------------------------------- writing
 
     def _write(self) -> None:
+        self._write_buttons()
         if self._search.text():
             self._found.setText(tr("{rows} found", rows=rows_words(self._model.rowCount())))
         else:

@@ -86,4 +86,4 @@ class TokensView(QWidget):
             "train_on": "all" if self._prompts_too.isChecked() else "completions",
             "max_seq_len": self._longest.value(),
         }
-        self.preview.show_for(self._data, self.model_box.model, recipe)
+        self.preview.show_for(self._data, self.model_box.model_id, recipe)

@@ -64,7 +64,7 @@ def test_an_empty_library_is_a_drop_zone_with_sample_data(qtbot, workbench: Fake
     assert not panel._train_button.isVisible()
     qtbot.mouseClick(panel._sample_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: chosen(panel) == "support-desk")
-    assert panel._title.whole_text() == "Support desk replies"
+    assert panel._head.title.whole_text() == "Support desk replies"
     assert not panel._more_samples.isVisible()
 
 
@@ -83,7 +83,7 @@ def test_a_data_set_opens_by_name_before_or_after_the_list_is_here(qtbot, workbe
 
 def test_the_chosen_set_shows_where_all_its_rows_went(panel: DataPanel, qtbot) -> None:
     panel.open("reviews")
-    assert "1,000 rows read = 993 kept + 7 listed" in panel._account.text()
+    assert "1,000 rows read = 993 kept + 7 listed" in panel._head.account.text()
     assert panel._tabs.tabText(ISSUES_TAB) == "Issues (7)"
     panel._tabs.setCurrentIndex(ISSUES_TAB)
     qtbot.waitUntil(lambda: panel._issues._model.rowCount() == 7)
@@ -122,12 +122,12 @@ def test_a_librarian_that_refuses_is_a_card_with_a_retry(qtbot, workbench: FakeW
 
 def test_rename_by_f2_and_undo(panel: DataPanel, workbench: FakeWorkbench, qtbot) -> None:
     panel.open("reviews")
-    panel._begin_rename()
-    panel._title_edit.setText("other")
-    qtbot.keyClick(panel._title_edit, Qt.Key.Key_Return)
-    assert panel._rename_problem.text() == "There is a data set of this name already."
-    panel._title_edit.setText("评论")
-    qtbot.keyClick(panel._title_edit, Qt.Key.Key_Return)
+    panel._head.begin_rename()
+    panel._head.title_edit.setText("other")
+    qtbot.keyClick(panel._head.title_edit, Qt.Key.Key_Return)
+    assert panel._head.problem.text() == "There is a data set of this name already."
+    panel._head.title_edit.setText("评论")
+    qtbot.keyClick(panel._head.title_edit, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: chosen(panel) == "评论")
     workbench.sentences[-1][1]()
     qtbot.waitUntil(lambda: chosen(panel) == "reviews")
@@ -175,9 +175,9 @@ def test_other_roles_are_applied_counted_and_undone(
     qtbot.waitUntil(lambda: bool(workbench.sentences))
     text, undo = workbench.sentences[-1]
     assert text == "1,000 rows read = 900 kept + 100 listed"
-    qtbot.waitUntil(lambda: "900 kept" in panel._account.text())
+    qtbot.waitUntil(lambda: "900 kept" in panel._head.account.text())
     undo()
-    qtbot.waitUntil(lambda: "993 kept" in panel._account.text())
+    qtbot.waitUntil(lambda: "993 kept" in panel._head.account.text())
     assert header.roles() == {"question": "prompt", "answer": "completion", "source": "ignore"}
     assert len(workbench.librarian.asked_of(SetRoles)) == 2
 
@@ -281,7 +281,7 @@ def test_the_panel_speaks_chinese_at_once(panel: DataPanel) -> None:
     language.use("zh_CN")
     try:
         assert panel._tabs.tabText(ABOUT_TAB) == "信息"
-        assert "读取 1,000 行 = 保留 993 行 + 列出 7 行" in panel._account.text()
+        assert "读取 1,000 行 = 保留 993 行 + 列出 7 行" in panel._head.account.text()
         assert panel._rows._header.box("question").currentText() == "提示词"
         assert panel._train_button.text() == "用它训练"
     finally:
@@ -308,7 +308,7 @@ def test_a_real_file_goes_in_and_is_seen_as_tokens(
         qtbot.waitUntil(panel._sheet._go.isEnabled, timeout=30_000)
         qtbot.mouseClick(panel._sheet._go, Qt.MouseButton.LeftButton)
         qtbot.waitUntil(lambda: panel._info is not None, timeout=30_000)
-        assert "1,000 rows read = 993 kept + 7 listed" in panel._account.text()
+        assert "1,000 rows read = 993 kept + 7 listed" in panel._head.account.text()
         qtbot.waitUntil(lambda: panel._issues._model.rowCount() == 7, timeout=10_000)
         assert {issue.row for issue in panel._issues._model.all} == set(range(501, 508))
         qtbot.waitUntil(lambda: rows_are_here(panel), timeout=10_000)

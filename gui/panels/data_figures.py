@@ -1,0 +1,210 @@
+"""The figures of a data set, drawn: facts per split, histograms, bars of labels and languages.
+
+Knows DataStatistics and nothing else; asks nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QBoxLayout, QGridLayout, QSizePolicy, QVBoxLayout, QWidget
+
+from engine.messages import DataStatistics, SplitStatistics
+from gui.theme import set_role
+from gui.widgets.bars import Bars
+from gui.widgets.histogram import Histogram
+from gui.widgets.numbers import amount_percent
+from gui.widgets.text import label
+from gui.words import bind, language, tr
+
+SPLIT_WORDS = {"": "All rows", "train": "Training", "validation": "Validation", "test": "Test"}
+LANGUAGE_WORDS = {
+    "en": "English", "zh": "Chinese", "zh-Hans": "Chinese, simplified", "zh-Hant": "Chinese, traditional",
+    "de": "German", "fr": "French", "es": "Spanish", "pt": "Portuguese", "it": "Italian", "nl": "Dutch",
+    "ja": "Japanese", "ko": "Korean", "ru": "Russian", "ar": "Arabic", "und": "Not recognised",
+}  # fmt: skip
+WIDE = 640  # from here on two figures stand beside each other
+
+
+class Figures(QWidget):
+    """Facts first, then the histograms, then what the rows are made of."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._statistics: DataStatistics | None = None
+        self._facts = FactTable()
+        self._overlaps = label("", "warn", wraps=True)
+        self.characters = Histogram("{edge} characters")
+        self.tokens = Histogram("{edge} tokens")
+        self.labels, self.languages = Bars(), Bars()
+        self._pairs = [
+            _Pair("Tokens in a row", self.tokens, "Characters in a row", self.characters),
+            _Pair("Labels", self.labels, "Languages", self.languages),
+        ]
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(20)
+        column.addWidget(self._facts)
+        column.addWidget(self._overlaps)
+        for pair in self._pairs:
+            column.addWidget(pair)
+        language.changed.connect(self._write)
+
+    def show_statistics(self, statistics: DataStatistics) -> None:
+        self._statistics = statistics
+        whole = statistics.all
+        self.characters.show_bars(whole.characters)
+        self.tokens.show_bars(whole.tokens, statistics.cut_off)
+        self._pairs[0].show_parts(bool(whole.tokens), bool(whole.characters))
+        self._pairs[1].show_parts(bool(whole.labels), bool(whole.languages))
+        self._write()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        for pair in self._pairs:
+            pair.set_beside(self.width() >= WIDE)
+
+    def _write(self) -> None:
+        if self._statistics is None:
+            return
+        statistics, whole = self._statistics, self._statistics.all
+        self._facts.show_splits((whole, *statistics.splits), statistics.cut_off)
+        self.labels.show_counts(list(whole.labels.items()), whole.num_rows)
+        languages = [(language_words(code), count) for code, count in whole.languages.items()]
+        self.languages.show_counts(languages, whole.num_rows)
+        if statistics.label_column:
+            self._pairs[1].set_first_title(tr("Labels ({column})", column=statistics.label_column))
+        else:
+            self._pairs[1].set_first_title(tr("Labels"))
+        sentences = [overlap_sentence(*found) for found in _overlaps(statistics)]
+        self._overlaps.setText("\n".join(sentences))
+        self._overlaps.setVisible(bool(sentences))
+        is_clean = bool(sentences) and all(near == 0 for *_, near in _overlaps(statistics))
+        set_role(self._overlaps, "good" if is_clean else "warn")
+
+
+class FactTable(QWidget):
+    """One line a figure, one column a split; a figure that nobody has is left out."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setHorizontalSpacing(24)
+        self._grid.setVerticalSpacing(6)
+
+    def show_splits(self, splits: Sequence[SplitStatistics], cut_off: int) -> None:
+        while (item := self._grid.takeAt(0)) is not None:
+            if (widget := item.widget()) is not None:
+                widget.setParent(None)
+                widget.deleteLater()
+        right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignBottom
+        if len(splits) > 1:
+            for column, split in enumerate(splits, 1):
+                self._grid.addWidget(label(split_words(split.name), "quiet"), 0, column, right)
+        for row, (name, texts) in enumerate(fact_lines(splits, cut_off), 1):
+            self._grid.addWidget(label(name, "quiet"), row, 0, Qt.AlignmentFlag.AlignBottom)
+            for column, text in enumerate(texts, 1):
+                value = label(text, "strong" if column == 1 else "")
+                value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+                value.setAccessibleName(f"{name}, {split_words(splits[column - 1].name)}: {text}")
+                self._grid.addWidget(value, row, column, right)
+        for column in range(self._grid.columnCount()):
+            self._grid.setColumnStretch(column, 1 if column == len(splits) + 1 else 0)
+        self._grid.setColumnStretch(len(splits) + 1, 1)
+
+
+def fact_lines(splits: Sequence[SplitStatistics], cut_off: int) -> list[tuple[str, list[str]]]:
+    """(name of a figure, its text for each split), every number with its unit."""
+    lines = [
+        (tr("Rows"), [_rows(split.num_rows) for split in splits]),
+        (tr("Characters"), [tr("{count} characters", count=f"{split.num_characters:,}") for split in splits]),
+        (tr("Repeated rows"), [_rows(split.num_duplicates, split.num_rows) for split in splits]),
+    ]
+    if any(split.num_tokens for split in splits):
+        lines += [
+            (tr("Tokens"), [tr("{count} tokens", count=f"{split.num_tokens:,}") for split in splits]),
+            (
+                tr("Cut off at {count} tokens", count=f"{cut_off:,}"),
+                [_rows(split.num_truncated_rows, split.num_rows) for split in splits],
+            ),
+            (tr("Unknown pieces"), [_share(split.unknown_share) for split in splits]),
+            (tr("Byte pieces"), [_share(split.byte_share) for split in splits]),
+        ]
+    return lines
+
+
+def overlap_sentence(first: str, second: str, num_exact: int, num_near: int) -> str:
+    """How much of one split stands in another too."""
+    names = {"first": split_words(first), "second": split_words(second)}
+    if not num_near:
+        return tr("{second} and {first} share no row, not even nearly.", **names)
+    return tr(
+        "{near} of {second} stand in {first} too, {exact} of them word by word.",
+        near=_rows(num_near), exact=f"{num_exact:,}", **names,
+    )  # fmt: skip
+
+
+def split_words(name: str) -> str:
+    return tr(SPLIT_WORDS[name]) if name in SPLIT_WORDS else name
+
+
+def language_words(code: str) -> str:
+    return tr(LANGUAGE_WORDS[code]) if code in LANGUAGE_WORDS else code
+
+
+def _overlaps(statistics: DataStatistics) -> list[tuple[str, str, int, int]]:
+    return [(one.first, one.second, one.num_exact, one.num_near) for one in statistics.overlaps]
+
+
+def _rows(count: int, of: int = 0) -> str:
+    words = tr("1 row") if count == 1 else tr("{count} rows", count=f"{count:,}")
+    return f"{words} ({amount_percent(count / of)})" if of and count else words
+
+
+def _share(share: float) -> str:
+    return tr("{share} of the tokens", share=amount_percent(share))
+
+
+class _Pair(QWidget):
+    """Two titled figures, beside each other where there is room, else one above the other."""
+
+    def __init__(self, first_title: str, first: QWidget, second_title: str, second: QWidget) -> None:
+        super().__init__()
+        self._layout = QBoxLayout(QBoxLayout.Direction.TopToBottom, self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setSpacing(20)
+        self._parts = []
+        self._titles = []
+        for title, figure in ((first_title, first), (second_title, second)):
+            part = QWidget()
+            column = QVBoxLayout(part)
+            column.setContentsMargins(0, 0, 0, 0)
+            column.setSpacing(6)
+            name = label("", "strong")
+            bind(name.setText, title)
+            bind(figure.setAccessibleName, title)
+            column.addWidget(name)
+            column.addWidget(figure)
+            column.addStretch(1)
+            part.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+            self._layout.addWidget(part, 1)
+            self._parts.append(part)
+            self._titles.append(name)
+
+    def show_parts(self, first: bool, second: bool) -> None:
+        for part, shown in zip(self._parts, (first, second), strict=True):
+            part.setVisible(shown)
+        self.setVisible(first or second)
+
+    def set_first_title(self, text: str) -> None:
+        self._titles[0].setText(text)
+
+    def set_beside(self, beside: bool) -> None:
+        direction = QBoxLayout.Direction
+        self._layout.setDirection(direction.LeftToRight if beside else direction.TopToBottom)
+
+    def sizeHint(self) -> QSize:
+        return self._layout.sizeHint()
