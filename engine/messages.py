@@ -379,6 +379,8 @@ class ImportData:
 
 @dataclass(frozen=True)
 class ImportReport:
+    """`issues` are the first of `info.num_issues`; ReadIssues reads them all."""
+
     info: DatasetInfo
     issues: tuple[RowIssue, ...]
 

@@ -51,7 +51,7 @@ from engine.errors import UserError
 from engine.home import Home
 from engine.messages import DataPreview, DatasetInfo, ImportReport, RowIssue, RowsPage, from_json, to_json
 
-REPORTED_ISSUES = 10_000
+REPORTED_ISSUES = 200_000  # what a caller in this process is given; a window gets fewer
 TRASH_PREFIX = "data-"
 
 
@@ -159,7 +159,7 @@ class DataLibrary:
             check: called now and then; what it raises ends the import and leaves nothing behind.
 
         Returns:
-            The card, and the first 10,000 issues (`info.num_issues` counts all, `issues` reads all).
+            The card, and the first 200,000 issues (`info.num_issues` counts all, `issues` reads all).
             Importing the same rows under the same name again changes nothing and returns the card that is
             there.
 

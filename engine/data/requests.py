@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ from engine.messages import (
 from engine.recipe import FIELDS, Recipe
 from engine.service import Errand, Handlers
 
+MAX_ISSUES = 1000
+
 
 def handlers(home: Home) -> Handlers:
     """The handlers of data requests for the service process of this home."""
@@ -62,10 +65,11 @@ class _Desk:
         self._open = functools.lru_cache(maxsize=4)(self._opened)
 
     def import_data(self, request: ImportData, errand: Errand) -> ImportReport:
-        return self._library.import_files(
+        report = self._library.import_files(
             request.paths, request.name, roles=request.roles, task=request.task, text_unit=request.text_unit,
             progress=errand.progress, check=errand.check,
         )  # fmt: skip
+        return _for_the_pipe(report)
 
     def preview(self, request: PreviewData, errand: Errand) -> DataPreview:
         return self._library.preview(request.paths, request.num_rows, text_unit=request.text_unit)
@@ -120,6 +124,11 @@ class _Desk:
 
     def _opened(self, name: str, hash: str, created_utc: str) -> Dataset:
         return self._library.open(name)
+
+
+def _for_the_pipe(report: ImportReport) -> ImportReport:
+    """The first issues only; ReadIssues gives the others by page."""
+    return dataclasses.replace(report, issues=report.issues[:MAX_ISSUES])
 
 
 def model_folder(home: Home, model: str) -> Path:
