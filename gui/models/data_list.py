@@ -93,11 +93,17 @@ def issues_words(count: int) -> str:
 
 
 def account_sentence(info: DatasetInfo) -> str:
-    """Where every row that was read has gone."""
+    """Where every row that was read has gone, before any step."""
+    kept = original_rows(info)
     return tr(
         "{read} rows read = {kept} kept + {listed} listed",
-        read=f"{info.rows_read:,}", kept=f"{info.rows_kept:,}", listed=f"{info.rows_read - info.rows_kept:,}",
+        read=f"{info.rows_read:,}", kept=f"{kept:,}", listed=f"{info.rows_read - kept:,}",
     )  # fmt: skip
+
+
+def original_rows(info: DatasetInfo) -> int:
+    """The rows that were kept when it was imported."""
+    return info.original_rows if info.steps else info.rows_kept
 
 
 def shape_words(shape: str) -> str:

@@ -40,6 +40,7 @@ from gui.models.data_list import (
     ISSUES_ROLE,
     DataListModel,
     account_sentence,
+    original_rows,
     shape_words,
 )
 from gui.panels.data_about import AboutView
@@ -462,5 +463,5 @@ def account_words(info: DatasetInfo) -> str:
     words = account_sentence(info)
     if not info.steps:
         return words
-    original = info.versions[0].num_rows if info.versions else info.original_rows
-    return tr("{versions} by steps", versions=versions_words(original, info.rows_kept))
+    versions = versions_words(original_rows(info), info.rows_kept)
+    return f"{words} · {tr('{versions} by steps', versions=versions)}"

@@ -62,7 +62,7 @@ class StepForm(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(8)
         layout.addWidget(self._form)
-        for setting in kind.settings:
+        for setting in sorted(kind.settings, key=lambda setting: setting.type == "columns"):
             self._add(setting)
         self._fold = button("More settings", self._unfold, "chevron-down", role="quiet")
         self._fold.setVisible(len(kind.settings) > PLAINLY + 1)

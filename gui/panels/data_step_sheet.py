@@ -276,9 +276,9 @@ def account_words(preview: StepPreview) -> str:
 
 
 def counts_words(counts: dict[str, int], kind: StepKind) -> str:
-    """What was found, by kind: E-mail addresses: 12 · Phone numbers: 3."""
+    """What was found, by kind: 12 e-mail addresses · 3 phone numbers."""
     named = ((tr(kind.count_titles.get(code, code)), count) for code, count in counts.items())
-    return " · ".join(f"{name}: {count:,}" for name, count in named)
+    return " · ".join(tr("{count} {what}", count=f"{count:,}", what=what) for what, count in named)
 
 
 def some_words(preview: StepPreview) -> str:

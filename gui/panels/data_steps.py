@@ -33,6 +33,7 @@ FAMILY_WORDS = {
     "edit": "Edit",
 }
 HASH_SHOWN = 8
+LISTED = 6  # values of a list that are named
 
 
 class StepsView(QWidget):
@@ -213,7 +214,9 @@ def settings_words(kind: StepKind | None, settings: Mapping[str, Any]) -> str:
     for name, value in settings.items():
         setting = known.get(name)
         words = dict(zip(setting.choices, setting.titles, strict=False)) if setting else {}
-        parts.append(f"{tr(setting.title) if setting else name}: {value_words(value, words)}")
+        is_rows = setting is not None and setting.type == "positions"
+        shown = [position + 1 for position in value] if is_rows else value
+        parts.append(f"{tr(setting.title) if setting else name}: {value_words(shown, words)}")
     return " · ".join(parts)
 
 
@@ -222,7 +225,8 @@ def value_words(value: Any, words: Mapping[str, str]) -> str:
     if isinstance(value, bool):
         return tr("yes") if value else tr("no")
     if isinstance(value, list | tuple):
-        return ", ".join(value_words(one, words) for one in value) or "–"
+        shown = [value_words(one, words) for one in value[:LISTED]] + ["…"] * (len(value) > LISTED)
+        return ", ".join(shown) or "–"
     if isinstance(value, dict):
         return ", ".join(str(key) for key in value)
     text = str(value)

@@ -12,13 +12,22 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from engine.messages import (
     AddModel,
+    AddRow,
+    ApplyStep,
     CountTokens,
     DataList,
     DataPreview,
     DatasetInfo,
+    DataStatistics,
+    DataStep,
+    DataVersion,
     DeleteData,
     DeleteModel,
+    DeleteRows,
+    DescribeData,
     Done,
+    EditCell,
+    ExportData,
     Failed,
     GetHubModel,
     GetStarter,
@@ -27,18 +36,29 @@ from engine.messages import (
     IssuesPage,
     ListData,
     ListModels,
+    ListSteps,
     ModelInfo,
     ModelList,
     PreviewData,
+    PreviewStep,
     Progress,
     ReadIssues,
     ReadRows,
     RenameData,
     RestoreFromTrash,
     RowIssue,
+    RowPair,
     RowsPage,
     SetRoles,
+    SetSteps,
+    SplitOverlap,
+    SplitStatistics,
     StarterInfo,
+    StepKind,
+    StepKinds,
+    StepPreview,
+    StepSample,
+    StepSetting,
     TokenChip,
     TokenRow,
     TokenStatistics,
@@ -118,6 +138,64 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\n| ?[^\s一-鿿]+|[一-鿿]{1,2}| ", text)
 
 
+COLUMNS_SETTING = StepSetting("columns", "columns", [], "Columns")
+KINDS = (
+    StepKind(
+        "clean", "Clean texts", "Repairs broken characters and removes what nobody wants to read.",
+        (COLUMNS_SETTING, StepSetting("white_space", "switch", True, "Tidy white space"),
+         StepSetting("control", "switch", True, "Remove control characters")),
+        {"white_space": "texts with untidy white space"}, family="clean",
+    ),
+    StepKind(
+        "length", "Limit length", "Removes rows that are too short or too long, counted in characters.",
+        (COLUMNS_SETTING, StepSetting("min_chars", "whole", 1, "At least", minimum=0),
+         StepSetting("max_chars", "whole", 0, "At most", "0 means no limit.", minimum=0)),
+        {"too_long": "rows too long"}, family="clean",
+    ),
+    StepKind(
+        "deduplicate", "Remove repeated rows", "Keeps the first of rows that are the same or nearly so.",
+        (COLUMNS_SETTING, StepSetting("similarity", "number", 0.8, "Alike from", minimum=0.3, maximum=1.0)),
+        {"near": "nearly the same"}, family="deduplicate",
+    ),
+    StepKind(
+        "mask", "Mask personal data", "Replaces personal data by tags such as [EMAIL] and counts it by kind.",
+        (COLUMNS_SETTING, StepSetting("kinds", "choices", ["email", "phone"], "Look for", "", ("email", "phone"),
+                                      ("E-mail addresses", "Phone numbers"))),
+        {"email": "e-mail addresses", "phone": "phone numbers"}, family="mask",
+    ),
+    StepKind(
+        "edit", "Edit by hand", "Changes a cell, adds a row or removes rows.",
+        (StepSetting("rows", "positions", [], "Rows"), StepSetting("values", "values", {}, "Values")),
+        {}, by_form=False, family="edit",
+    ),
+)  # fmt: skip
+Row = tuple[str, ...]
+
+
+def carried_out(rows: list[Row], step: DataStep, columns: tuple[str, ...]) -> list[Row | None]:
+    """What becomes of each row, None for one that goes; rows that are added stand behind."""
+    if step.kind == "clean":
+        return [tuple(" ".join(cell.split()) for cell in row) for row in rows]
+    if step.kind == "length":
+        longest = step.settings.get("max_chars", 0) or 10**9
+        return [row if len(row[0]) <= longest else None for row in rows]
+    if step.kind == "deduplicate":
+        return [None if at in (7, 11) else row for at, row in enumerate(rows)]
+    if step.kind == "mask":
+        return [(row[0] + " [EMAIL]", *row[1:]) if at % 100 == 0 else row for at, row in enumerate(rows)]
+    action, places = step.settings["action"], step.settings.get("rows", ())
+    values = step.settings.get("values", {})
+    if action == "add":
+        return [*rows, tuple(values.get(column, "") for column in columns)]
+    changed: list[Row | None] = list(rows)
+    for place in places:
+        row = rows[place]
+        changed[place] = tuple(values.get(c, cell) for c, cell in zip(columns, row, strict=True))
+        if action == "delete":
+            changed[place] = None
+    return changed
+
+
 class FakeLibrarian(Service):
     """Answers each request after `delay_ms`, in order; `refuse` makes a kind of request fail."""
 
@@ -133,6 +211,7 @@ class FakeLibrarian(Service):
         self.held: list[Callable[[], None]] = []
         self.cancelled: list[int] = []
         self.delay_ms = 0
+        self.splits: dict[str, float] = {}  # share of rows by split, for DescribeData
         self.is_closed = False
 
     def ask(
@@ -217,6 +296,8 @@ class FakeLibrarian(Service):
 
     def _answer_ReadRows(self, request: ReadRows, _tell: Any) -> RowsPage:
         info = self._info(request.name)
+        if info.steps:
+            return self._page_of(info, request)
         if request.query:
             found = [
                 p
@@ -228,6 +309,111 @@ class FakeLibrarian(Service):
         positions = tuple(found[request.offset : request.offset + request.num_rows])
         rows = tuple(row_text(position) for position in positions)
         return RowsPage(request.name, request.offset, info.columns, rows, len(found), positions)
+
+    def _page_of(self, info: DatasetInfo, request: ReadRows) -> RowsPage:
+        """A page of a version that steps have made."""
+        rows, query = self._rows(info, info.steps), request.query.casefold()
+        found = [at for at, row in enumerate(rows) if query in "\n".join(row).casefold()]
+        here = found[request.offset : request.offset + request.num_rows]
+        return RowsPage(
+            info.name, request.offset, info.columns, tuple(rows[at] for at in here), len(found), tuple(here)
+        )
+
+    def _rows(self, info: DatasetInfo, steps: tuple[DataStep, ...]) -> list[Row]:
+        rows: list[Row] = [row_text(p) for p in range(info.original_rows or info.rows_kept)]
+        for step in steps:
+            rows = [row for row in carried_out(rows, step, info.columns) if row is not None]
+        return rows
+
+    def _with_steps(self, name: str, steps: tuple[DataStep, ...]) -> DatasetInfo:
+        info = self._info(name)
+        counts = [len(self._rows(info, steps[:number])) for number in range(len(steps) + 1)]
+        hashes = [
+            f"{number}{info.name.encode().hex()}{number}".ljust(64, "a") for number in range(len(counts))
+        ]
+        versions = tuple(DataVersion(*pair) for pair in zip(hashes, counts, strict=True))
+        made = dataclasses.replace(
+            info, steps=steps, versions=versions if steps else (), rows_kept=counts[-1],
+            original_rows=counts[0] if steps else 0, hash=hashes[-1] if steps else "3f2a" * 16,
+        )  # fmt: skip
+        self._swap(name, made)
+        return made
+
+    def _answer_ListSteps(self, _request: ListSteps, _tell: Any) -> StepKinds:
+        return StepKinds(KINDS)
+
+    def _answer_PreviewStep(self, request: PreviewStep, tell: Any) -> StepPreview | Failed:
+        if request.step.settings.get("max_chars", 0) == 1:
+            text = "{setting!r} cannot be {value}: {expected}."
+            fields = {"setting": "max_chars", "value": 1, "expected": "0 or ≥ 2"}
+            return Failed("step-setting-wrong", text.format(**fields), text, fields)
+        info = self._info(request.name)
+        before = self._rows(info, info.steps)
+        tell(Progress("reading", len(before) // 2, len(before), "rows"))
+        after = carried_out(before, request.step, info.columns)
+        changed = [at for at, row in enumerate(before) if after[at] != row]
+        samples = tuple(StepSample(at, before[at], after[at] or ()) for at in changed[: request.num_samples])
+        pairs: tuple[RowPair, ...] = ()
+        if request.step.kind == "deduplicate":
+            pairs = tuple(RowPair(at - 1, at, 0.93, before[at - 1][0], before[at][0]) for at in changed)
+        counts = {"clean": {"white_space": len(changed)}, "mask": {"email": len(changed), "phone": 0}}
+        num_after = sum(row is not None for row in after)
+        return StepPreview(
+            len(before),
+            num_after,
+            len(changed),
+            counts.get(request.step.kind, {}),
+            samples,
+            info.columns,
+            pairs,
+        )
+
+    def _answer_ApplyStep(self, request: ApplyStep, tell: Any) -> DatasetInfo:
+        info = self._info(request.name)
+        tell(Progress("writing", info.rows_kept // 2, info.rows_kept, "rows"))
+        return self._with_steps(request.name, (*info.steps, request.step))
+
+    def _answer_SetSteps(self, request: SetSteps, _tell: Any) -> DatasetInfo:
+        return self._with_steps(request.name, request.steps)
+
+    def _edited(self, name: str, **settings: Any) -> DatasetInfo:
+        return self._with_steps(name, (*self._info(name).steps, DataStep("edit", settings)))
+
+    def _answer_EditCell(self, request: EditCell, _tell: Any) -> DatasetInfo:
+        values = {request.column: request.value}
+        return self._edited(request.name, action="cell", rows=[request.row], values=values)
+
+    def _answer_AddRow(self, request: AddRow, _tell: Any) -> DatasetInfo:
+        return self._edited(request.name, action="add", values=request.values)
+
+    def _answer_DeleteRows(self, request: DeleteRows, _tell: Any) -> DatasetInfo:
+        return self._edited(request.name, action="delete", rows=list(request.rows))
+
+    def _answer_ExportData(self, request: ExportData, _tell: Any) -> Done:
+        Path(request.path).write_text(request.format, encoding="utf-8")
+        return Done("", 5_000)
+
+    def _answer_DescribeData(self, request: DescribeData, tell: Any) -> DataStatistics:
+        num_rows = self._info(request.name).rows_kept
+        tell(Progress("reading", num_rows // 2, num_rows, "rows"))
+        has_model = bool(request.model)
+        lengths = tuple((edge * 20, num_rows // (2 + abs(edge - 6))) for edge in range(1, 31))
+        tokens = tuple((edge * 40, num_rows // (2 + abs(edge - 5))) for edge in range(1, 26))
+
+        def split(name: str, share: float) -> SplitStatistics:
+            count = int(num_rows * share)
+            return SplitStatistics(
+                name, count, count * 120, lengths, {"en": count * 3 // 4, "zh": count // 4},
+                {"refund": count // 2, "delivery": count // 4, "other": count // 4}, 12,
+                count * 50 if has_model else 0, tokens if has_model else (), 31 if has_model else 0,
+                0.0004 if has_model else 0.0, 0.021 if has_model else 0.0,
+            )  # fmt: skip
+
+        return DataStatistics(
+            split("", 1.0), tuple(split(name, share) for name, share in self.splits.items()),
+            (SplitOverlap("train", "validation", 2, 5),) if self.splits else (), "source",
+            int(request.recipe.get("max_seq_len", 0)),
+        )  # fmt: skip
 
     def _answer_ReadIssues(self, request: ReadIssues, _tell: Any) -> IssuesPage:
         total = self._info(request.name).num_issues
