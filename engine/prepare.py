@@ -14,7 +14,7 @@ from engine.data.encode import Encoded, encode_all
 from engine.data.examples import Conversation, Example
 from engine.data.dataset import Dataset
 from engine.data.library import DataLibrary
-from engine.data.split import split_rows
+from engine.data.split import given_split, split_rows
 from engine.errors import UserError
 from engine.home import Home
 from engine.loop import PinnedPrompt
@@ -50,15 +50,15 @@ def prepare_rows(
     Raises:
         UserError: "data-changed" if the data set is not the one the run was made for; "nothing-to-train".
     """
-    dataset = DataLibrary(home).open(recipe.data)
-    if data_hash and dataset.info.hash != data_hash:
+    library = DataLibrary(home)
+    dataset = library.open_version(recipe.data, data_hash) if data_hash else library.open(recipe.data)
+    if dataset is None:
         raise UserError(
             "data-changed",
             "Data set {data!r} has changed since this run was made. Undo the change in Data, or start a new run.",
             data=recipe.data,
         )
-    num_val = recipe.num_val_rows(len(dataset))
-    train_numbers, val_numbers = split_rows(len(dataset), seed=recipe.seed, num_val=num_val)
+    train_numbers, val_numbers = _split(dataset, recipe)
     train = encode_all(dataset, train_numbers, tokenizer, recipe, progress)
     val = encode_all(dataset, val_numbers, tokenizer, recipe, progress)
     kept = [(int(number), row) for number, row in zip(train_numbers, train, strict=True) if _num_trained(row)]
@@ -80,6 +80,16 @@ def prepare_rows(
         num_truncated=sum(bool(TRUNCATIONS & set(row.checks)) for row in train + val),
         num_skipped=len(train) + len(val) - len(kept) - len(kept_val),
     )
+
+
+def _split(dataset: Dataset, recipe: Recipe) -> tuple[Sequence[int], Sequence[int]]:
+    """The positions to train on and to validate with: as a Split step says, else drawn by the recipe's seed."""
+    given = given_split(dataset)
+    if given is None:
+        drawn = split_rows(len(dataset), seed=recipe.seed, num_val=recipe.num_val_rows(len(dataset)))
+        return drawn[0].tolist(), drawn[1].tolist()
+    train, val = given
+    return train, val if recipe.validation_fraction else []
 
 
 def _num_trained(row: Encoded) -> int:

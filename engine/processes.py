@@ -54,7 +54,11 @@ def create_run(home: Home, recipe: Recipe) -> str:
             data=recipe.data,
         )  # fmt: skip
     model_title = _model_title(home, recipe.model)
-    frozen = recipe.resolved(num_rows=data["rows_kept"], num_cores=psutil.cpu_count() or 1)
+    frozen = recipe.resolved(
+        num_rows=data["rows_kept"],
+        num_cores=psutil.cpu_count() or 1,
+        num_train_rows=data.get("split_rows", {}).get("train"),
+    )
     frozen = frozen.replace(name=frozen.name or f"{recipe.data} · {recipe.method}")
     folder = _new_run_folder(home)
     (folder / COMMANDS_NAME).mkdir()

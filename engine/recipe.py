@@ -275,13 +275,16 @@ class Recipe:
             return 0
         return min(max(1, round(num_rows * self.validation_fraction)), num_rows - 1)
 
-    def resolved(self, *, num_rows: int, num_cores: int) -> Recipe:
+    def resolved(self, *, num_rows: int, num_cores: int, num_train_rows: int | None = None) -> Recipe:
         """The recipe with every None chosen, for a data set of `num_rows` on a machine of `num_cores`.
 
-        The same input gives the same recipe, always: this is what is frozen into a run.
+        `num_train_rows` is given where the data set says itself which rows are trained on. The same input gives the
+        same recipe, always: this is what is frozen into a run.
         """
         rows_per_step = self.micro_batch_size * self.gradient_accumulation_steps
-        steps_per_epoch = max(1, math.ceil(self.num_train_rows(num_rows) / rows_per_step))
+        if num_train_rows is None:
+            num_train_rows = self.num_train_rows(num_rows)
+        steps_per_epoch = max(1, math.ceil(num_train_rows / rows_per_step))
         num_steps = self.num_steps or max(1, round(self.num_epochs * steps_per_epoch))
         every = max(1, math.ceil(num_steps / 10))
         return self.replace(

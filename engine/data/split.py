@@ -1,9 +1,26 @@
-"""Which rows are held out for validation: a pure function of the number of rows and the seed."""
+"""Which rows are held out for validation: as the data set says, or by the number of rows and the seed."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from engine.data.dataset import Dataset
+from engine.data.steps.step import MADE, SPLIT, TEST, VALIDATION
+
+
+def given_split(dataset: Dataset) -> tuple[list[int], list[int]] | None:
+    """Positions to train on and to validate with, as the last Split step wrote them; None if there is none.
+
+    Rows of the test split are in neither, and no row that was made from another is ever validated with.
+    """
+    if not dataset.info.split_rows or SPLIT not in dataset.columns:
+        return None
+    splits = dataset.cells(SPLIT)
+    made = dataset.cells(MADE) if MADE in dataset.columns else [None] * len(splits)
+    train = [place for place, split in enumerate(splits) if split not in (VALIDATION, TEST)]
+    val = [place for place, split in enumerate(splits) if split == VALIDATION and not made[place]]
+    return train, val
 
 
 def split_rows(num_rows: int, *, seed: int, num_val: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -60,6 +60,16 @@ class NearIndex:
         """The text that is most like this one, and how much; None if none is alike."""
         return self._best(shingles(text))[0]
 
+    def all_like(self, text: str) -> list[int]:
+        """Every text that is like this one."""
+        own = shingles(text)
+        candidates = self._lsh.query(_min_hash(own))
+        return [
+            number
+            for number in candidates
+            if similarity(own, shingles(self._text_of(number))) >= self._threshold
+        ]
+
     def best_or_add(self, number: int, text: str) -> tuple[int, float] | None:
         """As `best`; the text is added where none is like it."""
         found, min_hash = self._best(shingles(text))

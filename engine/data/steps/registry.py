@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from engine.data.steps import clean, deduplicate, edit, mask
+from engine.data.steps import augment, balance, clean, deduplicate, edit, mask, splitting
 from engine.data.steps.step import Step
 from engine.errors import UsageError
 
-STEPS: tuple[Step, ...] = (*clean.STEPS, *deduplicate.STEPS, *mask.STEPS, *edit.STEPS)
+STEPS: tuple[Step, ...] = (
+    *clean.STEPS,
+    *deduplicate.STEPS,
+    *mask.STEPS,
+    *splitting.STEPS,
+    *balance.STEPS,
+    *augment.STEPS,
+    *edit.STEPS,
+)
 BY_KIND = {step.kind.kind: step for step in STEPS}
 
 
