@@ -162,11 +162,11 @@ def _explain(text: bytes, error: orjson.JSONDecodeError, encoding: str) -> RowPr
         return RowProblem("lone-surrogate", value=text[max(0, error.pos - 20) : error.pos + 40])
     if "infinity" in reason:
         return RowProblem("number-too-long", value=text[error.pos : error.pos + 400])
-    place = text.decode("utf-8", "replace")[error.pos :]
-    found = re.match(r"-?\s*(NaN|Infinity)", place)
+    found = re.match(r"-?\s*(NaN|Infinity)", text.decode("utf-8", "replace")[error.pos :])
     if found:
         return RowProblem("not-a-number", value=found[0])
-    reason = re.sub(r": line \d+ column (\d+) \(char \d+\)$", r" at character \1", reason)
+    place = min(error.pos, len(text.decode("utf-8", "replace").rstrip())) + 1
+    reason = re.sub(r": line \d+ column \d+ \(char \d+\)$", f" at character {place}", reason)
     return RowProblem("bad-json", value=text[max(0, error.pos - 40) :][:400], reason=reason)
 
 

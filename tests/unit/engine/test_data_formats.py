@@ -197,6 +197,17 @@ def test_a_hostile_line_is_one_issue(tmp_path: Path, line: bytes, code: str):
     assert issue.value.isprintable()
 
 
+def test_a_sentence_says_where_the_json_breaks(tmp_path: Path):
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"a": "你"\n{"a": "b"}\n{"a": 1 "b"}\n', encoding="utf-8")
+    first, _, last = read(path)
+    assert isinstance(first, RowIssue)
+    assert isinstance(last, RowIssue)
+    assert first.message.startswith("Row 1 of x.jsonl is no valid JSON: ")
+    assert "at character 10." in first.message
+    assert "at character 9." in last.message
+
+
 def test_large_and_odd_values_are_kept_whole(home: Home, tmp_path: Path):
     path = tmp_path / "x.jsonl"
     row = {"prompt": "長" * 300_000, "completion": "👩‍👩‍👧‍👦\u202e\ufeff\u2028", "n": 10**300, "=cmd()": "-1"}
