@@ -31,7 +31,11 @@ class Home:
     @classmethod
     def locate(cls, chosen: str | os.PathLike[str] | None = None) -> Home:
         """The chosen folder, else TUNEBENCH_HOME, else the platform's data folder; absolute."""
-        place = chosen or os.environ.get("TUNEBENCH_HOME") or platformdirs.user_data_dir("tunebench", appauthor=False)
+        place = (
+            chosen
+            or os.environ.get("TUNEBENCH_HOME")
+            or platformdirs.user_data_dir("tunebench", appauthor=False)
+        )
         return cls(Path(place).expanduser().absolute())
 
     @property
