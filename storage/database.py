@@ -8,6 +8,7 @@ committed is still there after a power cut.
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,7 @@ log = logging.getLogger("tunebench.history")
 T = TypeVar("T")
 
 BUSY_TIMEOUT_MS = 30_000
+UNDECODABLE = "Could not decode to UTF-8"  # the driver calls it an operational error
 SIDECARS = ("-wal", "-shm", "-journal")
 
 
@@ -69,14 +71,14 @@ class Database:
 
     @classmethod
     def open(
-        cls, path: Path, migrations: Sequence[Migration] = MIGRATIONS, *, thorough: bool = False
+        cls, path: Path, migrations: Sequence[Migration] = MIGRATIONS, *, condemned: bool = False
     ) -> Database:
         """Open or create; migrate what is older; move aside what is damaged and begin anew.
 
         Args:
             path: the file; its folder is made where missing.
             migrations: the steps of this build, oldest first.
-            thorough: look at every page for damage, not only at the first.
+            condemned: move the file aside unseen; an answer from it has shown that it is damaged.
 
         Raises:
             HistoryError: "history-newer" if a newer build wrote it (nothing was changed), "history-unusable"
@@ -85,7 +87,7 @@ class Database:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(path.with_suffix(".lock"), timeout=60):
-                if _is_damaged(path, thorough):
+                if condemned or _is_damaged(path):
                     set_aside(path)
                 found = _schema_version(path)
                 if found > len(migrations):
@@ -139,9 +141,11 @@ def set_aside(path: Path) -> Path:
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether an error says that the file itself is broken, and not that it is locked or full."""
+    """Whether an error says that the file, or a value in it, is broken, and not that it is locked or full."""
     cause = error.orig if isinstance(error, DBAPIError) else error
-    return type(cause) is dbapi.DatabaseError
+    if isinstance(cause, json.JSONDecodeError | UnicodeDecodeError):
+        return True
+    return type(cause) is dbapi.DatabaseError or UNDECODABLE in str(cause)
 
 
 def explained(error: Exception, path: Path) -> HistoryError:
@@ -180,20 +184,17 @@ def _bare(path: Path, ask: Callable[[Any], T]) -> T:
         connection.close()
 
 
-def _is_damaged(path: Path, thorough: bool) -> bool:
+def _is_damaged(path: Path) -> bool:
+    """Whether its first page says so. What lies deeper shows when it is asked for."""
     if not path.exists():
         return False
-
-    def look(connection: Any) -> bool:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        return bool(thorough and connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok")
-
     try:
-        return _bare(path, look)
+        _bare(path, lambda connection: connection.execute("SELECT count(*) FROM sqlite_master").fetchone())
     except dbapi.DatabaseError as error:
         if is_damage(error):
             return True
         raise
+    return False
 
 
 def _schema_version(path: Path) -> int:

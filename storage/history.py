@@ -369,13 +369,17 @@ class History:
     def _transact(self, work: Callable[[Connection], T], *, writes: bool) -> T:
         """Do `work` in a transaction; a file that is gone or damaged is rebuilt, and it is done once more."""
         if self._database.was_replaced():
-            self._reopen(thorough=False)
+            self._reopen(condemned=False)
         try:
             return self._attempt(work, writes)
         except DBAPIError as error:
             if not is_damage(error):
                 raise explained(error, self._database.path) from error
-        self._reopen(thorough=True)
+        except ValueError as error:
+            if not is_damage(error):
+                raise
+        # The error is proof enough: pages may hang together while what they hold is broken.
+        self._reopen(condemned=not self._database.was_replaced())
         try:
             return self._attempt(work, writes)
         except DBAPIError as error:
@@ -385,10 +389,10 @@ class History:
         with self._database.connection(writes=writes) as connection:
             return work(connection)
 
-    def _reopen(self, *, thorough: bool) -> None:
+    def _reopen(self, *, condemned: bool) -> None:
         path = self._database.path
         self._database.close()
-        self._database = Database.open(path, thorough=thorough)
+        self._database = Database.open(path, condemned=condemned)
         self.sync()
 
 

@@ -206,6 +206,20 @@ def test_a_damaged_file_is_set_aside_and_rebuilt(home: Path, run: FakeRun, damag
     assert kept.read_bytes()[: len(content)] == content
 
 
+@pytest.mark.parametrize("value", ["CAST(x'7b22ff' AS TEXT)", "'{\"torch\": '", "CAST(x'80' AS TEXT)"])
+def test_a_value_that_cannot_be_read_rebuilds_the_file(home: Path, run: FakeRun, value: str) -> None:
+    """Its pages hang together: no check of SQLite's finds it."""
+    full_run(run)
+    history = History.open(home)
+    before = everything(history)
+    connection = dbapi.connect(str(home / "history.sqlite"))
+    connection.execute(f"UPDATE runs SET environment = {value}")
+    connection.commit()
+    connection.close()
+    assert everything(history) == before
+    assert len([path for path in home.glob("history-damaged-*") if path.suffix == ".sqlite"]) == 1
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(HistoryError) as caught:
