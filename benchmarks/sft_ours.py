@@ -26,9 +26,9 @@ def main(library: Path, work: Path, out: Path, num_steps: int) -> None:
     (out / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")
     DataLibrary(home).import_files([out / "train.jsonl"], "rows")
     recipe = Recipe(
-        name="benchmark", model=STARTER, data="rows", num_steps=num_steps, learning_rate=LEARNING_RATE, warmup_steps=WARMUP_STEPS,
-        schedule="cosine", validation_fraction=0.0, eval_every_steps=num_steps, save_every_steps=num_steps,
-        sample_max_new_tokens=1, num_threads=os.cpu_count(),
+        name="benchmark", model=STARTER, data="rows", num_steps=num_steps, learning_rate=LEARNING_RATE,
+        warmup_steps=WARMUP_STEPS, schedule="cosine", validation_fraction=0.0, eval_every_steps=num_steps,
+        save_every_steps=num_steps, sample_max_new_tokens=1, num_threads=os.cpu_count(),
     )  # fmt: skip
     run_id = create_run(home, recipe)
     if work_on([str(home.run(run_id))]) != 0:

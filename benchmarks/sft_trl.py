@@ -41,8 +41,9 @@ def main(library: Path, work: Path, out: Path, num_steps: int) -> None:
     )
     # Only what both sides must share is set: steps, rate, schedule, batch; no reports, no saving on the way.
     settings = trl.SFTConfig(
-        output_dir=str(out / "trl"), max_steps=num_steps, per_device_train_batch_size=BATCH_SIZE, learning_rate=LEARNING_RATE,
-        lr_scheduler_type="cosine", warmup_steps=WARMUP_STEPS, logging_steps=1, save_strategy="no", report_to="none", use_cpu=True,
+        output_dir=str(out / "trl"), max_steps=num_steps, per_device_train_batch_size=BATCH_SIZE,
+        learning_rate=LEARNING_RATE, lr_scheduler_type="cosine", warmup_steps=WARMUP_STEPS,
+        logging_steps=1, save_strategy="no", report_to="none", use_cpu=True,
     )  # fmt: skip
     clock = Clock()
     trainer = trl.SFTTrainer(

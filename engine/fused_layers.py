@@ -26,7 +26,8 @@ class _RmsNorm(torch.autograd.Function):
         norms_N1 = torch.linalg.vector_norm(x_ND, dim=-1, keepdim=True, dtype=torch.float32)
         rstd_N1 = norms_N1.square_().div_(x_ND.shape[-1]).add_(epsilon).rsqrt_()
         ctx.save_for_backward(x_ND, weight_D, rstd_N1)
-        return (x_ND * rstd_N1).to(x_ND.dtype).mul_(weight_D)
+        normed_ND: Tensor = (x_ND * rstd_N1).to(x_ND.dtype)
+        return normed_ND.mul_(weight_D)
 
     @staticmethod
     def backward(ctx: Any, grad_ND: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -80,7 +81,7 @@ def fuse_layers(model: nn.Module) -> int:
         if kind not in verdicts:
             verdicts[kind] = _agrees(module, forward)
         if verdicts[kind]:
-            module.forward = types.MethodType(forward, module)  # type: ignore[method-assign]
+            module.forward = types.MethodType(forward, module)
             count += 1
     return count
 
@@ -88,7 +89,9 @@ def fuse_layers(model: nn.Module) -> int:
 def _candidate(module: nn.Module) -> Callable[..., Tensor] | None:
     if type(module).__name__.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
         return _norm_forward
-    if all(isinstance(getattr(module, name, None), nn.Module) for name in ("gate_proj", "up_proj", "down_proj")):
+    if all(
+        isinstance(getattr(module, name, None), nn.Module) for name in ("gate_proj", "up_proj", "down_proj")
+    ):
         return _mlp_forward if hasattr(module, "act_fn") else None
     return None
 

@@ -182,11 +182,11 @@ class RunFailed:
     detail: str = ""
 
 
-RunEvent = Union[
-    RunCreated, RunStarted, PhaseChanged, DataPrepared, StepFinished, ResourcesMeasured, EvalFinished,
-    SampleGenerated, CheckpointSaved, CheckpointRemoved, RunPaused, RunResumed, RunStopped, RunFinished,
-    RunFailed,
-]  # fmt: skip
+RunEvent = (
+    RunCreated | RunStarted | PhaseChanged | DataPrepared | StepFinished | ResourcesMeasured | EvalFinished
+    | SampleGenerated | CheckpointSaved | CheckpointRemoved | RunPaused | RunResumed | RunStopped
+    | RunFinished | RunFailed
+)  # fmt: skip
 
 
 # --------------------------------------------------------------------------------------- run commands
@@ -217,7 +217,9 @@ class SampleNow:
     """Answer the pinned prompts now and go on."""
 
 
-RunCommand = Union[PauseRun, ResumeRun, StopRun, SaveCheckpoint, SampleNow]
+RunCommand = (
+    PauseRun | ResumeRun | StopRun | SaveCheckpoint | SampleNow
+)  # fmt: skip
 
 
 # ----------------------------------------------------------------------------------- data (librarian)
@@ -660,7 +662,7 @@ class DescribeData:
 class SplitStatistics:
     """One split, or all rows (`name` is "" then). Histograms are (upper edge, count); shares are 0 to 1.
 
-    `languages` and `labels` count rows, most frequent first; a language is an ISO 639-1 code, "zh-Hant" or
+    `languages` and `labels` count rows, most frequent first; languages are judged of `num_language_rows` only; a language is an ISO 639-1 code, "zh-Hant" or
     "und". `num_duplicates` are rows that repeat an earlier one of the split. `unknown_share` and `byte_share`
     are the pieces of the tokenizer that stand for what it does not know, and for single bytes of characters
     that it has no piece for.
@@ -678,6 +680,7 @@ class SplitStatistics:
     num_truncated_rows: int = 0
     unknown_share: float = 0.0
     byte_share: float = 0.0
+    num_language_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -933,13 +936,15 @@ class Failed:
     detail: str = ""
 
 
-LibrarianRequest = Union[
-    ImportData, PreviewData, ListData, ReadRows, ReadIssues, SetRoles, RenameData, DeleteData, ViewTokens,
-    CountTokens, ListModels, GetStarter, AddModel, GetHubModel, DeleteModel, RestoreFromTrash,
-    DescribeMachine, EstimateRun, ListSteps, PreviewStep, ApplyStep, SetSteps, EditCell, AddRow, DeleteRows,
-    ExportData, DescribeData,
-]  # fmt: skip
-PlayerRequest = Union[LoadModel, Generate]
+LibrarianRequest = (
+    ImportData | PreviewData | ListData | ReadRows | ReadIssues | SetRoles | RenameData | DeleteData
+    | ViewTokens | CountTokens | ListModels | GetStarter | AddModel | GetHubModel | DeleteModel
+    | RestoreFromTrash | DescribeMachine | EstimateRun | ListSteps | PreviewStep | ApplyStep | SetSteps
+    | EditCell | AddRow | DeleteRows | ExportData | DescribeData
+)  # fmt: skip
+PlayerRequest = (
+    LoadModel | Generate
+)  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------- the codec
@@ -999,7 +1004,11 @@ def _build(expected: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(expected) and isinstance(expected, type):
         known, plain = _field_types(expected), _plain_fields(expected)
         return expected(
-            **{key: item if key in plain else _build(known[key], item) for key, item in value.items() if key in known}
+            **{
+                key: item if key in plain else _build(known[key], item)
+                for key, item in value.items()
+                if key in known
+            }
         )
     return value
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from engine.data.dataset import Dataset
 from engine.data.encode import Encoded, encode_all
 from engine.data.examples import Conversation, Example
-from engine.data.dataset import Dataset
 from engine.data.library import DataLibrary
-from engine.data.split import given_split, split_rows
+from engine.data.split import choose_split
 from engine.errors import UserError
 from engine.home import Home
 from engine.loop import PinnedPrompt
@@ -58,7 +58,7 @@ def prepare_rows(
             "Data set {data!r} has changed since this run was made. Undo the change in Data, or start a new run.",
             data=recipe.data,
         )
-    train_numbers, val_numbers = _split(dataset, recipe)
+    train_numbers, val_numbers = choose_split(dataset, recipe)
     train = encode_all(dataset, train_numbers, tokenizer, recipe, progress)
     val = encode_all(dataset, val_numbers, tokenizer, recipe, progress)
     kept = [(int(number), row) for number, row in zip(train_numbers, train, strict=True) if _num_trained(row)]
@@ -80,16 +80,6 @@ def prepare_rows(
         num_truncated=sum(bool(TRUNCATIONS & set(row.checks)) for row in train + val),
         num_skipped=len(train) + len(val) - len(kept) - len(kept_val),
     )
-
-
-def _split(dataset: Dataset, recipe: Recipe) -> tuple[Sequence[int], Sequence[int]]:
-    """The positions to train on and to validate with: as a Split step says, else drawn by the recipe's seed."""
-    given = given_split(dataset)
-    if given is None:
-        drawn = split_rows(len(dataset), seed=recipe.seed, num_val=recipe.num_val_rows(len(dataset)))
-        return drawn[0].tolist(), drawn[1].tolist()
-    train, val = given
-    return train, val if recipe.validation_fraction else []
 
 
 def _num_trained(row: Encoded) -> int:

@@ -50,7 +50,7 @@ def create_run(home: Home, recipe: Recipe) -> str:
     data = _read_card(home.data / recipe.data / "dataset.json")
     if not recipe.data or data is None:
         raise UserError(
-            "data-not-found", "There is no data set {data!r}. Import one with: python main.py data import FILE --name N",
+            "data-not-found", "There is no data set {data!r}. Import one: python main.py data import FILE --name N",
             data=recipe.data,
         )  # fmt: skip
     model_title = _model_title(home, recipe.model)
@@ -232,7 +232,7 @@ def _model_title(home: Home, model: str) -> str:
         return str(card["title"])
     if model and (Path(model) / "config.json").exists():
         return Path(model).name
-    if model and read_journal(home.run(model.split("@")[0]))[0]:
+    if model and read_journal(home.run(model.partition("@")[0]))[0]:
         return model
     raise UserError(
         "model-not-found",

@@ -81,7 +81,7 @@ def _weak(setter: Callable[[str], Any]) -> Callable[[], Any]:
     keep = weakref.ref(owner)
 
     def get() -> Callable[[str], Any] | None:
-        import shiboken6  # noqa: PLC0415 - only Qt's objects come here
+        import shiboken6
 
         alive = keep()
         return getattr(alive, name) if alive is not None and shiboken6.isValid(alive) else None

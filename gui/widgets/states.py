@@ -37,7 +37,7 @@ PHASES = {
 class EmptyState(QWidget):
     """What will be here, and the button that brings it. Texts are English keys."""
 
-    def __init__(  # noqa: PLR0917 - title, sentence and button in the order in which they are read
+    def __init__(
         self,
         icon: str,
         title: str,

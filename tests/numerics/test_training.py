@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -350,4 +351,4 @@ def test_schedules() -> None:
     assert curve("linear")[2:] == pytest.approx([1 - i / 8 for i in range(8)])
     cosine = curve("cosine")
     assert cosine[2] == 1.0
-    assert all(a > b > 0 for a, b in zip(cosine[2:], cosine[3:], strict=False))
+    assert all(a > b > 0 for a, b in itertools.pairwise(cosine[2:]))

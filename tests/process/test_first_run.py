@@ -33,7 +33,9 @@ class Mouse:
 
     def find(self, text: str) -> QPushButton | None:
         buttons = self._window.findChildren(QPushButton)
-        return next((one for one in buttons if one.isVisible() and one.isEnabled() and one.text() == text), None)
+        return next(
+            (one for one in buttons if one.isVisible() and one.isEnabled() and one.text() == text), None
+        )
 
     def click(self, text: str) -> None:
         button = self.find(text)
@@ -126,7 +128,9 @@ def test_from_the_opened_window_to_a_tuned_reply_in_six_clicks(
     assert {sample.step for sample in samples} >= {0, record.steps}
 
     late = sorted(lateness.values)
-    print(f"timer late by {late[int(len(late) * 0.99)]:.1f} ms at p99, {late[-1]:.1f} ms at worst, of {len(late)}")
+    print(
+        f"timer late by {late[int(len(late) * 0.99)]:.1f} ms at p99, {late[-1]:.1f} ms at worst, of {len(late)}"
+    )
     assert len(late) > 1000
     assert late[int(len(late) * 0.99)] <= 50, f"99th percentile {late[int(len(late) * 0.99)]:.0f} ms"
     assert late[-1] <= 200, f"worst {late[-1]:.0f} ms"

@@ -3,7 +3,7 @@
 Run it after a change of the protocol: python tests/data/journals/record_short_run.py
 """
 
-# ruff: noqa: E501 - prompts and answers are lines of text
+
 
 from __future__ import annotations
 

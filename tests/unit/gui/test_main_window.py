@@ -107,7 +107,7 @@ def test_a_place_that_cannot_be_made_is_an_error_and_not_a_crash(
 @pytest.mark.parametrize("size", [(1280, 800), MINIMUM_SIZE], ids=["usual", "small"])
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("filled", [False, True], ids=["empty", "filled"])
-def test_every_text_fits_in_both_languages(  # noqa: PLR0917
+def test_every_text_fits_in_both_languages(
     bench: ShellBench, home: Home, qtbot, place: str, size: tuple[int, int], filled: bool
 ) -> None:
     what = None
