@@ -50,7 +50,8 @@ def create_run(home: Home, recipe: Recipe) -> str:
     data = _read_card(home.data / recipe.data / "dataset.json")
     if not recipe.data or data is None:
         raise UserError(
-            "data-not-found", "There is no data set {data!r}. Import one: python main.py data import FILE --name N",
+            "data-not-found",
+            "There is no data set {data!r}. Import one with: python main.py data import FILE --name N",
             data=recipe.data,
         )  # fmt: skip
     model_title = _model_title(home, recipe.model)
