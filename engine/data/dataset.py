@@ -96,6 +96,10 @@ class Dataset:
                     if kind != ABSENT_KIND
                 }
 
+    def batches(self) -> Iterator[Any]:
+        """The Arrow batches as they lie on the disk: the cells, then the hidden columns, the words of kinds last."""
+        yield from self._batches
+
     def all_origins(self) -> Iterator[tuple[int, int, int]]:
         """For all rows in order: the place of the file among the sources, the row and the line."""
         for batch in self._batches:

@@ -99,7 +99,7 @@ class _Desk:
         return Done(self._library.delete(request.name), num_bytes)
 
     def view_tokens(self, request: ViewTokens, errand: Errand) -> TokenView:
-        dataset, recipe = self._dataset(request.data), _recipe(request.recipe)
+        dataset, recipe = self._dataset(request.data), recipe_of(request.recipe)
         tokenizer = load_tokenizer(model_folder(self._home, request.model))
         rows = []
         for place in request.rows:
@@ -116,7 +116,7 @@ class _Desk:
 
     def count_tokens(self, request: CountTokens, errand: Errand) -> TokenStatistics:
         tokenizer = load_tokenizer(model_folder(self._home, request.model))
-        return count_tokens(self._dataset(request.data), tokenizer, _recipe(request.recipe), errand.progress)
+        return count_tokens(self._dataset(request.data), tokenizer, recipe_of(request.recipe), errand.progress)
 
     def _dataset(self, name: str) -> Dataset:
         info = self._library.info(name)
@@ -151,6 +151,6 @@ def model_folder(home: Home, model: str) -> Path:
     )
 
 
-def _recipe(fields: dict[str, Any]) -> Recipe:
+def recipe_of(fields: dict[str, Any]) -> Recipe:
     """The recipe of a request; what this build does not know is left to its default."""
     return Recipe.from_dict({key: value for key, value in fields.items() if key in FIELDS})

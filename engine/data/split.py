@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from engine.data.dataset import Dataset
 from engine.data.steps.step import MADE, SPLIT, TEST, VALIDATION
+from engine.recipe import Recipe
 
 
 def given_split(dataset: Dataset) -> tuple[list[int], list[int]] | None:
@@ -21,6 +22,16 @@ def given_split(dataset: Dataset) -> tuple[list[int], list[int]] | None:
     train = [place for place, split in enumerate(splits) if split not in (VALIDATION, TEST)]
     val = [place for place, split in enumerate(splits) if split == VALIDATION and not made[place]]
     return train, val
+
+
+def choose_split(dataset: Dataset, recipe: Recipe) -> tuple[list[int], list[int]]:
+    """The positions to train on and to validate with: as a Split step says, else drawn by the recipe's seed."""
+    given = given_split(dataset)
+    if given is not None:
+        return given[0], given[1] if recipe.validation_fraction else []
+    num_val = recipe.num_val_rows(len(dataset))
+    train, val = split_rows(len(dataset), seed=recipe.seed, num_val=num_val)
+    return train.tolist(), val.tolist()
 
 
 def split_rows(num_rows: int, *, seed: int, num_val: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

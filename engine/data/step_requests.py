@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from engine.data.encode import load_tokenizer
+from engine.data.library import DataLibrary
 from engine.data.steps.registry import STEPS
 from engine.data.steps.versions import DataSteps
 from engine.home import Home
@@ -11,9 +14,13 @@ from engine.messages import (
     AddRow,
     ApplyStep,
     DatasetInfo,
+    DataStatistics,
     DataStep,
     DeleteRows,
+    DescribeData,
+    Done,
     EditCell,
+    ExportData,
     ListSteps,
     PreviewStep,
     SetSteps,
@@ -34,12 +41,15 @@ def handlers(home: Home) -> Handlers:
         EditCell: desk.edit_cell,
         AddRow: desk.add_row,
         DeleteRows: desk.delete_rows,
+        ExportData: desk.export,
+        DescribeData: desk.describe,
     }
 
 
 class _StepDesk:
     def __init__(self, home: Home) -> None:
         self._home = home
+        self._library = DataLibrary(home)
         self._steps = DataSteps(home)
 
     def list_steps(self, request: ListSteps, errand: Errand) -> StepKinds:
@@ -65,6 +75,23 @@ class _StepDesk:
 
     def delete_rows(self, request: DeleteRows, errand: Errand) -> DatasetInfo:
         return self._edited(request.name, {"action": "delete", "rows": list(request.rows)}, errand)
+
+    def export(self, request: ExportData, errand: Errand) -> Done:
+        from engine.data.steps.exports import export_data
+
+        dataset = self._library.open(request.name)
+        path = Path(request.path).expanduser().absolute()
+        num_bytes = export_data(dataset, path, request.format, errand.progress, errand.check)
+        return Done(num_bytes=num_bytes)
+
+    def describe(self, request: DescribeData, errand: Errand) -> DataStatistics:
+        from engine.data.requests import model_folder, recipe_of
+        from engine.data.statistics import describe_data
+
+        dataset = self._library.open(request.name)
+        recipe = recipe_of(request.recipe) if request.recipe else None
+        tokenizer = load_tokenizer(model_folder(self._home, request.model)) if request.model else None
+        return describe_data(dataset, recipe, tokenizer, errand.progress, errand.check)
 
     def _edited(self, name: str, settings: dict[str, Any], errand: Errand) -> DatasetInfo:
         return self._steps.apply(name, DataStep("edit", settings), errand.progress, errand.check)

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from engine.data.formula_guard import unguarded
 from engine.data.issues import RowProblem
 from engine.data.rows import Row
 from engine.data.shapes import KNOWN_NAMES
@@ -151,7 +152,7 @@ def _values(cells: list[str] | RowProblem, columns: tuple[str, ...], codec: str)
         raise RowProblem(
             "ragged-line", value=" | ".join(cells)[:400], found=len(cells), expected=len(columns)
         )
-    values = dict(zip(columns, cells, strict=True))
+    values = dict(zip(columns, map(unguarded, cells), strict=True))
     for name, cell in values.items():
         if not cell.isascii():
             try:
@@ -195,7 +196,7 @@ def header_of(records: Sequence[Sequence[str]]) -> tuple[str, ...] | None:
     """
     if not records:
         return None
-    first = [cell.strip() for cell in records[0]]
+    first = [unguarded(cell).strip() for cell in records[0]]
     if any(NUMBER.fullmatch(cell) for cell in first) or not any(first):
         return None
     is_known = any(cell.casefold() in KNOWN_NAMES for cell in first)

@@ -82,6 +82,20 @@ def histogram(lengths: list[int]) -> tuple[tuple[int, int], ...]:
     return tuple(((place + 1) * width, counts[place]) for place in range((longest - 1) // width + 1))
 
 
+def is_byte_piece(piece: str) -> bool:
+    """Whether a piece of a vocabulary is a byte, or some, of a character that the vocabulary has no piece for."""
+    if BYTE_PIECE.fullmatch(piece):
+        return True
+    content = _bytes_of(piece)
+    if content is None or content.isascii():
+        return False
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
 def _special_labels(tokenizer: Any) -> dict[int, str]:
     """bos, eos, pad, unk where the tokenizer says which is which; eos wins where one token is two of them."""
     named = {}
