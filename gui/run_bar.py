@@ -153,7 +153,7 @@ class RunBar(QFrame):
         if run is not None and run.status == "running" and (to_go := run.eta_s()) is not None and to_go > 0:
             texts["eta"] = tr("{time} left", time=amount_duration(to_go))
         if run is not None and not run.is_over and (memory := run.series["memory_bytes"]):
-            texts["memory"] = amount_bytes(memory[max(memory)])
+            texts["memory"] = amount_bytes(memory[next(reversed(memory))])
         for name, text in texts.items():
             self.numbers[name].setText(text)
             shown = run is not None and (bool(text) or not run.is_over) and (is_wide or name != "memory")
