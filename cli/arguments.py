@@ -7,9 +7,11 @@ import math
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from cli.terminal import shortened
 from engine.errors import UsageError
 from engine.recipe import EFFORTS, METHODS, TASKS
 
+MAX_COUNT = 2**31 - 1
 RUN_HELP = "the run's id, or a beginning of it that fits only one"
 
 EXAMPLES = """\
@@ -252,6 +254,8 @@ def _share(text: str) -> float:
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on")
+    if len(text) > len(str(MAX_COUNT)) or int(text) > MAX_COUNT:
+        raise argparse.ArgumentTypeError(f"{shortened(text, 20)} is more than {MAX_COUNT}")
     return int(text)
 
 

@@ -177,4 +177,6 @@ def _prepared_text(event: m.DataPrepared) -> str:
     )
     if event.num_truncated_rows:
         text += f"; {event.num_truncated_rows:,} rows were cut"
+    if event.num_skipped_rows:
+        text += f"; {event.num_skipped_rows:,} rows were left out, since nothing of them would be trained"
     return text

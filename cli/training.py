@@ -150,6 +150,8 @@ def _follow(home: Home, folder: Path, terminal: Terminal, *, detach: bool, offse
         terminal.note(
             f"Interrupted at step {record.steps}. `python main.py resume {record.id}` goes on from there."
         )
+    if record.error and terminal.as_json:
+        terminal.note(record.error)
     terminal.result(record_json(record), record_text(record))
     return 0 if end in SUCCESSES else 1
 

@@ -260,7 +260,7 @@ class Recipe:
             values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError:
             raise UsageError("recipe-missing", "There is no recipe at {path}.", path=str(path)) from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as wrong:
+        except (ValueError, IsADirectoryError) as wrong:  # no TOML, no UTF-8, or a number without end
             raise UsageError(
                 "recipe-not-toml", "{path} is no TOML: {reason}", path=str(path), reason=str(wrong)
             ) from None
@@ -356,6 +356,15 @@ def _coerce(key: str, value: Any) -> Any:
     raise _Wrong(key, names[kind], value=value)
 
 
+def _is_writable(value: Any) -> bool:
+    """Whether a text can be kept in a file: words from a terminal may hold bytes that are no UTF-8."""
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _problems(spec: dataclasses.Field[Any], value: Any) -> list[Problem]:  # noqa: PLR0911 - one a rule
     rules, key = spec.metadata, spec.name
 
@@ -364,6 +373,8 @@ def _problems(spec: dataclasses.Field[Any], value: Any) -> list[Problem]:  # noq
 
     if value is None:
         return []
+    if not all(map(_is_writable, value if isinstance(value, tuple) else (value,))):
+        return wrong("{key} holds bytes that are no text. Write it in UTF-8.", value=ascii(value))
     if rules["choices"] and value not in rules["choices"]:
         return wrong("{key} is {value!r}; it can be {choices}.", choices=", ".join(rules["choices"]))
     if isinstance(value, int | float) and not isinstance(value, bool):

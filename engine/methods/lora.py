@@ -19,6 +19,7 @@ from engine.recipe import Recipe
 class Lora:
     def prepare(self, model: Any, recipe: Recipe) -> Any:
         targets = list(recipe.target_modules)
+        _require_layers(model, [] if targets == ["all-linear"] else targets)
         config = LoraConfig(
             task_type="CAUSAL_LM",
             r=recipe.rank,
@@ -26,16 +27,9 @@ class Lora:
             lora_dropout=recipe.dropout,
             target_modules="all-linear" if targets == ["all-linear"] else targets,
         )
-        try:
-            # The adapter stays in the base's type: float32 products over a bfloat16 base are slow, and the
-            # optimizer keeps float32 masters anyway.
-            adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
-        except ValueError as wrong:
-            raise UserError(
-                "target-modules-not-found",
-                "No layer of this model is called {targets}. Choose all-linear, or names that it has: {names}.",
-                targets=", ".join(targets), names=", ".join(_linear_names(model)),
-            ) from wrong  # fmt: skip
+        # The adapter stays in the base's type: float32 products over a bfloat16 base are slow, and the
+        # optimizer keeps float32 masters anyway.
+        adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
         fuse_lora_layers(adapted)
         return adapted
 
@@ -43,6 +37,13 @@ class Lora:
         model.save_pretrained(folder)
 
 
-def _linear_names(model: Any) -> list[str]:
-    named = model.named_modules()
-    return sorted({name.rsplit(".", 1)[-1] for name, module in named if isinstance(module, torch.nn.Linear)})
+def _require_layers(model: Any, targets: list[str]) -> None:
+    """Each target must be the end of some linear layer's name; peft would pass over one that is none."""
+    names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    missing = [each for each in targets if not any(f".{name}".endswith(f".{each}") for name in names)]
+    if missing:
+        raise UserError(
+            "target-modules-not-found",
+            "No layer of this model is called {targets}. Choose all-linear, or names that it has: {names}.",
+            targets=", ".join(missing), names=", ".join(sorted({name.rsplit(".", 1)[-1] for name in names})),
+        )  # fmt: skip

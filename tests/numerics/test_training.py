@@ -269,6 +269,17 @@ def test_a_removal_that_was_cut_short_leaves_no_half_checkpoint(
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000002"]
 
 
+@pytest.mark.parametrize("targets", [("q_proj", "nope"), ("proj",), ("",), ("norm",)])
+def test_a_target_that_no_layer_has_is_refused(
+    tiny_model: Path, tmp_path: Path, targets: tuple[str, ...]
+) -> None:
+    """Also where another one is found: it would be left out without a word."""
+    with pytest.raises(UserError, match=r"is called (nope|proj||norm)\. Choose") as caught:
+        training(tiny_model, tmp_path, Recorder(), target_modules=targets)
+    assert caught.value.code == "target-modules-not-found"
+    training(tiny_model, tmp_path, Recorder(), target_modules=("layers.0.self_attn.q_proj", "down_proj"))
+
+
 def test_commands_that_come_together_are_all_obeyed(tiny_model: Path, tmp_path: Path) -> None:
     """A pause does not swallow the stop, or the resume, that came with it."""
     outside = Recorder()

@@ -148,4 +148,6 @@ def test_a_run_that_fails_exits_with_one_and_its_reason(tiny_home: Home, rows: P
     failed = command(tiny_home, "train", *words)
     assert failed.code == 1
     assert failed.json["status"] == "failed"
-    assert command(tiny_home, "show", failed.json["id"]).json["error"]
+    reason = command(tiny_home, "show", failed.json["id"]).json["error"]
+    assert reason
+    assert reason in failed.err
