@@ -81,7 +81,7 @@ EXAMPLES = (
     ("Table", "question,answer"),
     ("Plain text", "one text a line, or a whole file"),
 )
-TABS = ("Rows", "Overview", "Tokens", "Steps", "Issues", "About")
+TABS = ("Rows", "Overview", "Tokens", "Data steps", "Issues", "About")
 ROWS_TAB, OVERVIEW_TAB, TOKENS_TAB, STEPS_TAB, ISSUES_TAB, ABOUT_TAB = range(len(TABS))
 
 
@@ -442,7 +442,7 @@ class DataPanel(Page):
             account = f"{shape_words(self._info.shape)} · {account_words(self._info)}"
             self._head.write(self._list_model.title_of(self._info), account)
             if self._info.steps:
-                self._tabs.setTabText(STEPS_TAB, tr("Steps ({count})", count=len(self._info.steps)))
+                self._tabs.setTabText(STEPS_TAB, tr("Data steps ({count})", count=len(self._info.steps)))
             if self._info.num_issues:
                 self._tabs.setTabText(ISSUES_TAB, tr("Issues ({count})", count=f"{self._info.num_issues:,}"))
 

@@ -13,7 +13,7 @@ from gui.widgets.role_header import IGNORE, ROLE_WORDS
 from gui.widgets.text import label
 from gui.words import bind, tr
 
-HEIGHT_OF_TEXT, HEIGHT_OF_REST = 84, 34
+HEIGHT_OF_TEXT, HEIGHT_OF_REST = 84, 46
 
 
 class AddRowDialog(QDialog):

@@ -6,12 +6,14 @@ Knows DataStatistics and nothing else; asks nobody.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QGridLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from engine.messages import DataStatistics, SplitStatistics
+from gui.models.data_list import rows_words
 from gui.theme import set_role
 from gui.widgets.bars import Bars
 from gui.widgets.histogram import Histogram
@@ -19,9 +21,19 @@ from gui.widgets.numbers import amount_percent
 from gui.widgets.text import label
 from gui.words import bind, language, tr
 
-SPLIT_WORDS = {"": "All rows", "train": "Training", "validation": "Validation", "test": "Test"}
+SPLIT_WORDS = {
+    "": "All rows",
+    "train": "Training split",
+    "validation": "Validation split",
+    "test": "Test split",
+}
+SPLITS_IN_SENTENCES = {
+    "train": "the training split",
+    "validation": "the validation split",
+    "test": "the test split",
+}
 LANGUAGE_WORDS = {
-    "en": "English", "zh": "Chinese", "zh-Hans": "Chinese, simplified", "zh-Hant": "Chinese, traditional",
+    "en": "English text", "zh": "Chinese text", "zh-Hans": "Chinese, simplified", "zh-Hant": "Chinese, traditional",
     "de": "German", "fr": "French", "es": "Spanish", "pt": "Portuguese", "it": "Italian", "nl": "Dutch",
     "ja": "Japanese", "ko": "Korean", "ru": "Russian", "ar": "Arabic", "und": "Not recognised",
 }  # fmt: skip
@@ -117,34 +129,57 @@ class FactTable(QWidget):
 
 
 def fact_lines(splits: Sequence[SplitStatistics], cut_off: int) -> list[tuple[str, list[str]]]:
-    """(name of a figure, its text for each split), every number with its unit."""
+    """(name of a figure, its text for each split). Beside others a figure's unit stands in its name alone."""
+    words = _Words(is_short=len(splits) > 1)
     lines = [
-        (tr("Rows"), [_rows(split.num_rows) for split in splits]),
-        (tr("Characters"), [tr("{count} characters", count=f"{split.num_characters:,}") for split in splits]),
-        (tr("Repeated rows"), [_rows(split.num_duplicates, split.num_rows) for split in splits]),
+        (tr("Rows"), [words.rows(split.num_rows) for split in splits]),
+        (tr("Characters"), [words.count("{count} characters", split.num_characters) for split in splits]),
+        (tr("Repeated rows"), [words.rows(split.num_duplicates, split.num_rows) for split in splits]),
     ]
     if any(split.num_tokens for split in splits):
         lines += [
-            (tr("Tokens"), [tr("{count} tokens", count=f"{split.num_tokens:,}") for split in splits]),
+            (tr("Tokens"), [words.count("{count} tokens", split.num_tokens) for split in splits]),
             (
-                tr("Cut off at {count} tokens", count=f"{cut_off:,}"),
-                [_rows(split.num_truncated_rows, split.num_rows) for split in splits],
+                tr("Rows over {count} tokens", count=f"{cut_off:,}"),
+                [words.rows(split.num_truncated_rows, split.num_rows) for split in splits],
             ),
-            (tr("Unknown pieces"), [_share(split.unknown_share) for split in splits]),
-            (tr("Byte pieces"), [_share(split.byte_share) for split in splits]),
+            (tr("Unknown tokens"), [words.share(split.unknown_share) for split in splits]),
+            (tr("Single-byte tokens"), [words.share(split.byte_share) for split in splits]),
         ]
     return lines
 
 
+@dataclass(frozen=True)
+class _Words:
+    """Figures as texts: with their units, or short where columns of them stand side by side."""
+
+    is_short: bool
+
+    def count(self, text: str, count: int) -> str:
+        return f"{count:,}" if self.is_short else tr(text, count=f"{count:,}")
+
+    def rows(self, count: int, of: int = 0) -> str:
+        words = f"{count:,}" if self.is_short else rows_words(count)
+        return f"{words} ({amount_percent(count / of)})" if of and count else words
+
+    def share(self, share: float) -> str:
+        percent = amount_percent(share)
+        return percent if self.is_short else tr("{share} of the tokens", share=percent)
+
+
 def overlap_sentence(first: str, second: str, num_exact: int, num_near: int) -> str:
     """How much of one split stands in another too."""
-    names = {"first": split_words(first), "second": split_words(second)}
+    one, other = _in_sentence(first), _in_sentence(second)
     if not num_near:
-        return tr("{second} and {first} share no row, not even nearly.", **names)
+        return tr("Nothing stands both in {one} and in {other}, not even nearly.", one=one, other=other)
     return tr(
-        "{near} of {second} stand in {first} too, {exact} of them word by word.",
-        near=_rows(num_near), exact=f"{num_exact:,}", **names,
+        "{near} of {other} also stand in {one}, {exact} of them word by word.",
+        near=rows_words(num_near), exact=f"{num_exact:,}", one=one, other=other,
     )  # fmt: skip
+
+
+def _in_sentence(split: str) -> str:
+    return tr(SPLITS_IN_SENTENCES[split]) if split in SPLITS_IN_SENTENCES else split
 
 
 def split_words(name: str) -> str:
@@ -157,15 +192,6 @@ def language_words(code: str) -> str:
 
 def _overlaps(statistics: DataStatistics) -> list[tuple[str, str, int, int]]:
     return [(one.first, one.second, one.num_exact, one.num_near) for one in statistics.overlaps]
-
-
-def _rows(count: int, of: int = 0) -> str:
-    words = tr("1 row") if count == 1 else tr("{count} rows", count=f"{count:,}")
-    return f"{words} ({amount_percent(count / of)})" if of and count else words
-
-
-def _share(share: float) -> str:
-    return tr("{share} of the tokens", share=amount_percent(share))
 
 
 class _Pair(QWidget):

@@ -33,6 +33,7 @@ from gui.words import bind, language, tr
 PLAINLY = 5  # this many settings are shown at once, the others on demand
 LARGEST = 2_000_000_000
 LINES_HEIGHT = 84
+LABEL_WIDTH = 124
 
 
 @dataclass
@@ -57,7 +58,7 @@ class StepForm(QWidget):
         self._columns = tuple(columns)
         self._fields: dict[str, _Field] = {}
         self._titled: list[tuple[QComboBox, int, str]] = []
-        self._form = Form(label_width=112)
+        self._form = Form(label_width=LABEL_WIDTH)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(8)
@@ -107,6 +108,8 @@ class StepForm(QWidget):
     def _add(self, setting: StepSetting) -> None:
         control, read, write = self._make(setting)
         row = self._form.add(setting.title, control, setting.help)
+        row.label.setWordWrap(True)
+        row.label.setFixedWidth(LABEL_WIDTH)
         self._fields[setting.name] = _Field(setting, row, read, write)
         row.on_reset(lambda: self._reset(setting.name))
 
@@ -254,7 +257,6 @@ class ColumnsButton(QPushButton):
             self._actions[name] = action
         self.setMenu(self._menu)
         self.setProperty("elides", True)
-        self.setStyleSheet("text-align: left; padding-left: 8px;")
         language.changed.connect(self._write)
         self._write()
 
@@ -275,6 +277,9 @@ class ColumnsButton(QPushButton):
         self.changed.emit()
 
     def _write(self) -> None:
-        names = ", ".join(self.columns())
-        self.setText((names or tr("All columns in use")).replace("&", "&&"))
-        self.setToolTip(names)
+        names = self.columns()
+        words = tr("All columns in use")
+        if names:
+            words = names[0] if len(names) == 1 else tr("{count} columns", count=len(names))
+        self.setText(words.replace("&", "&&"))
+        self.setToolTip(", ".join(names))

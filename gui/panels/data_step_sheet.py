@@ -21,8 +21,10 @@ from engine.messages import (
     StepKind,
     StepPreview,
 )
+from gui.models.data_list import rows_words
 from gui.panels.data_changes import ChangesView
 from gui.panels.data_step_form import StepForm
+from gui.panels.data_versions import versions_words
 from gui.sentences import is_cancelled, sentence
 from gui.service import Ticket
 from gui.theme import set_role
@@ -93,11 +95,11 @@ class StepSheet(QWidget):
             layout.addWidget(widget)
         splitter = HairlineSplitter(Qt.Orientation.Horizontal)
         self._form_column = ScrollColumn()
-        self._form_column.setMinimumWidth(300)
+        self._form_column.setMinimumWidth(350)
         splitter.addWidget(self._form_column)
         splitter.addWidget(self._build_result())
         splitter.setStretchFactor(1, 1)
-        splitter.setSizes([340, 700])
+        splitter.setSizes([370, 700])
         layout.addWidget(splitter, 1)
         self._progress = ProgressLine()
         layout.addWidget(self._progress)
@@ -268,11 +270,17 @@ class StepSheet(QWidget):
 
 
 def account_words(preview: StepPreview) -> str:
-    """Rows before and after, and how many are touched."""
-    return tr(
-        "{before} → {after} rows · {changed} changed, added or removed",
-        before=f"{preview.rows_before:,}", after=f"{preview.rows_after:,}", changed=f"{preview.num_changed:,}",
-    )  # fmt: skip
+    """Rows before and after, and what becomes of how many."""
+    before, after, changed = preview.rows_before, preview.rows_after, preview.num_changed
+    touched = tr("{count} changed, added or removed", count=f"{changed:,}")
+    if before == after:
+        touched = tr("{count} changed", count=f"{changed:,}")
+    elif changed == before - after:
+        touched = tr("{count} removed", count=f"{changed:,}")
+    elif changed == after - before:
+        touched = tr("{count} added", count=f"{changed:,}")
+    rows = rows_words(after) if before == after else versions_words(before, after)
+    return f"{rows} · {touched}"
 
 
 def counts_words(counts: dict[str, int], kind: StepKind) -> str:

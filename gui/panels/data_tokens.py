@@ -75,7 +75,7 @@ class TokensView(QWidget):
         row.addWidget(self._longest)
         row.addSpacing(8)
         row.addWidget(self._prompts_too)
-        row.addStretch(1)
+        row.addStretch(0)
         return row
 
     def _show(self) -> None:
