@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from cli.data_steps import add_actions
 from cli.terminal import shortened
 from engine.errors import UsageError
 from engine.recipe import EFFORTS, METHODS, TASKS
@@ -215,6 +216,7 @@ def _add_data(commands: Any) -> None:
     show.add_argument("name", metavar="NAME")
     delete = _command(actions, "delete", "move a data set to the trash")
     delete.add_argument("name", metavar="NAME")
+    add_actions(actions, _command, _pair)
 
 
 # ------------------------------------------------------------------------------------------------ values

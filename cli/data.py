@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cli.data_steps import ACTIONS as STEP_ACTIONS
+from cli.data_steps import data_steps_command
 from cli.terminal import Terminal, bytes_text, shortened, table
 from engine.data.library import DataLibrary
 from engine.errors import UserError
@@ -18,6 +20,8 @@ SHOWN_ISSUES = 20
 
 
 def data_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
+    if options.action in STEP_ACTIONS:
+        return data_steps_command(options, home, terminal)
     issues: tuple[RowIssue, ...]
     library = DataLibrary(home)
     match options.action:
