@@ -70,13 +70,12 @@ def _converters() -> tuple[Any, Any]:
 
 
 def _by_words(text: str) -> str:
-    return str(_identifier().classify(text)[0])
+    return str(_library().classify(text)[0])
 
 
 @functools.cache
-def _identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+def _library() -> Any:
+    import py3langid
 
-    identifier = LanguageIdentifier.from_pickled_model(MODEL_FILE)
-    identifier.set_languages(list(WORDED))
-    return identifier
+    py3langid.set_languages(list(WORDED))
+    return py3langid

@@ -34,8 +34,9 @@ def balance_changes(rows: Rows, settings: Settings, findings: Findings) -> Itera
     column = chosen_column(rows, settings)
     by_label = _by_label(rows, column)
     removed, added = _plan(by_label, settings)
-    findings.counts["removed"], findings.counts["copied"] = len(removed), sum(added.values())
+    counted = {"removed": len(removed), "copied": sum(added.values())}
     findings.counts["labels"] = len(by_label)
+    findings.counts.update({code: count for code, count in counted.items() if count})
     origins: dict[int, Origin] = {}
     for position, origin, values in rows:
         if position in added:

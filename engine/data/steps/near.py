@@ -6,6 +6,7 @@ case and white space: that works alike for languages with and without blanks bet
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import unicodedata
 from collections.abc import Callable
@@ -14,8 +15,9 @@ import rensa
 
 NUM_PERMUTATIONS = 128
 SHINGLE = 4
-SURE = 0.99  # how likely a pair at the threshold must be to become a candidate
+SURE = 0.94  # how likely a pair at the threshold must be to become a candidate
 MAX_CANDIDATES = 64
+CACHED = 8192
 
 
 def plain_text(text: str) -> str:
@@ -49,7 +51,8 @@ class NearIndex:
 
     def __init__(self, threshold: float, text_of: Callable[[int], str]) -> None:
         self._threshold = threshold
-        self._text_of = text_of
+        # Candidates come again and again: many rows are a little like the same few.
+        self._shingles_of = functools.lru_cache(CACHED)(lambda number: shingles(text_of(number)))
         num_bands = _num_bands(threshold)
         self._lsh = rensa.RMinHashLSH(threshold=threshold, num_perm=NUM_PERMUTATIONS, num_bands=num_bands)
 
@@ -67,7 +70,7 @@ class NearIndex:
         return [
             number
             for number in candidates
-            if similarity(own, shingles(self._text_of(number))) >= self._threshold
+            if similarity(own, self._shingles_of(number)) >= self._threshold
         ]
 
     def best_or_add(self, number: int, text: str) -> tuple[int, float] | None:
@@ -80,7 +83,7 @@ class NearIndex:
     def _best(self, own: set[str]) -> tuple[tuple[int, float] | None, rensa.RMinHash]:
         min_hash = _min_hash(own)
         candidates = sorted(self._lsh.query(min_hash))[:MAX_CANDIDATES]
-        alike = [(similarity(own, shingles(self._text_of(number))), -number) for number in candidates]
+        alike = [(similarity(own, self._shingles_of(number)), -number) for number in candidates]
         value, number = max(alike, default=(0.0, 0))
         return ((-number, value) if alike and value >= self._threshold else None), min_hash
 
