@@ -46,6 +46,7 @@ from engine.data.readers import read_rows, sources_of
 from engine.data.rows import Row
 from engine.data.shapes import Shape, find_shape, with_roles
 from engine.data.sources import Source
+from engine.data.staging import Staging, mend_swaps, needs_mending, swap
 from engine.data.store import to_text
 from engine.errors import UserError
 from engine.home import Home
@@ -61,6 +62,9 @@ class DataLibrary:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._root = home.data
+        if needs_mending(self._root):
+            with self._lock():
+                mend_swaps(self._root)
 
     # ---------------------------------------------------------------------------------------- reading
 
@@ -170,7 +174,7 @@ class DataLibrary:
         sources, skipped = sources_of(paths, text_unit)
         plan = make_plan(sources, roles or {})
         labels = [source.label for source in sources]
-        with self._staging() as folder:
+        with Staging(self._root) as folder:
             info = self._fill(
                 folder,
                 read_all(sources, progress, check, plan.blocks),
@@ -210,7 +214,7 @@ class DataLibrary:
         rows = list(islice(dataset.all_values(), SAMPLE_ROWS))
         known = Shape(old.shape, old.roles, "roles-given", {})
         plan = Plan(with_roles(known, old.columns, roles), number_columns(old.columns, rows))
-        with self._staging() as folder:
+        with Staging(self._root) as folder:
             items = self._all_items(name, dataset, old.rows_read, progress, check)
             new = self._fill(folder, items, plan, name=name, task=old.task, labels=old.sources)
             if not new.rows_kept:
@@ -230,7 +234,7 @@ class DataLibrary:
             write_card(folder, new)
             del dataset
             with self._lock():
-                self._swap(folder, self._root / name)
+                swap(folder, self._root / name)
         return self._report(name)
 
     def rebuild(self, name: str, fill: Callable[[Path, DatasetInfo], DatasetInfo]) -> DatasetInfo:
@@ -241,7 +245,7 @@ class DataLibrary:
             UserError: "data-not-found", "data-changed-meanwhile", or what `fill` raises.
         """
         old = self.info(name)
-        with self._staging() as folder:
+        with Staging(self._root) as folder:
             info = fill(folder, old)
             write_card(folder, info)
             with self._lock():
@@ -252,7 +256,7 @@ class DataLibrary:
                         "try again.",
                         data=name,
                     )  # fmt: skip
-                self._swap(folder, self._root / name)
+                swap(folder, self._root / name)
         return info
 
     def rename(self, name: str, new_name: str) -> DatasetInfo:
@@ -374,33 +378,9 @@ class DataLibrary:
             data=name, other=other,
         )  # fmt: skip
 
-    def _staging(self) -> _Staging:
-        return _Staging(self._root / f".part-{secrets.token_hex(6)}")
-
     def _lock(self) -> filelock.BaseFileLock:
         self._root.mkdir(parents=True, exist_ok=True)
         return filelock.FileLock(self._root / ".lock", timeout=60)
-
-    def _swap(self, new: Path, old: Path) -> None:
-        """Put a folder in the place of another."""
-        aside = self._root / f".part-{secrets.token_hex(6)}"
-        old.rename(aside)
-        new.rename(old)
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-class _Staging:
-    """A folder that is gone at the end unless it was renamed."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> Path:
-        self._folder.mkdir(parents=True)
-        return self._folder
-
-    def __exit__(self, *error: object) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 # ------------------------------------------------------------------------------------- small files

@@ -1,0 +1,84 @@
+"""Where a data set is made before it is whole, and how one takes the place of another; what kills leave is mended.
+
+Knows folders and locks of HOME/data, and nothing of what lies in them. A name that begins with a full stop is
+never a data set's.
+
+    .part-<hex>   being made; its lock beside it is held by the process that makes it
+    .old-<name>   a data set that steps aside for its successor
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from pathlib import Path
+
+import filelock
+
+PART, OLD = ".part-", ".old-"
+
+
+class Staging:
+    """A folder for something that is being made: gone at the end unless it was renamed to its place."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._folder = root / f"{PART}{secrets.token_hex(6)}"
+        self._lock = _lock_of(self._folder)
+
+    def __enter__(self) -> Path:
+        self._root.mkdir(parents=True, exist_ok=True)
+        sweep(self._root)
+        self._lock.acquire()
+        self._folder.mkdir()
+        return self._folder
+
+    def __exit__(self, *error: object) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        _let_go(self._lock)
+
+
+def sweep(root: Path) -> None:
+    """Remove what killed processes were making; what a living one is making is locked and stays."""
+    for folder in [path for path in root.glob(f"{PART}*") if path.is_dir()]:
+        lock = _lock_of(folder)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            continue
+        shutil.rmtree(folder, ignore_errors=True)
+        _let_go(lock)
+
+
+def swap(new: Path, old: Path) -> None:
+    """Put a folder in the place of another. To be called under the library's lock."""
+    aside = old.with_name(f"{OLD}{old.name}")
+    old.rename(aside)
+    new.rename(old)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def needs_mending(root: Path) -> bool:
+    return next(root.glob(f"{OLD}*"), None) is not None
+
+
+def mend_swaps(root: Path) -> None:
+    """Finish the swaps that a kill cut short: the old one comes back where the new one did not arrive.
+
+    To be called under the library's lock.
+    """
+    for aside in list(root.glob(f"{OLD}*")):
+        place = root / aside.name.removeprefix(OLD)
+        if place.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.rename(place)
+
+
+def _lock_of(folder: Path) -> filelock.BaseFileLock:
+    return filelock.FileLock(f"{folder}.lock", timeout=0, thread_local=False)
+
+
+def _let_go(lock: filelock.BaseFileLock) -> None:
+    lock.release()
+    Path(lock.lock_file).unlink(missing_ok=True)
