@@ -68,9 +68,7 @@ class NearIndex:
         own = shingles(text)
         candidates = self._lsh.query(_min_hash(own))
         return [
-            number
-            for number in candidates
-            if similarity(own, self._shingles_of(number)) >= self._threshold
+            number for number in candidates if similarity(own, self._shingles_of(number)) >= self._threshold
         ]
 
     def best_or_add(self, number: int, text: str) -> tuple[int, float] | None:

@@ -28,12 +28,18 @@ def find_synonyms(thesaurus: str) -> Synonyms:
             return _from_lists(place)
         if (place / "data.noun").is_file():
             return _from_wordnet(place)
+    if thesaurus:
+        raise UserError(
+            "thesaurus-missing",
+            "There is no thesaurus at {place}. Expected WordNet's folder (with data.noun), or a text file with the words "
+            "of one meaning on each line.",
+            place=thesaurus,
+        )
     raise UserError(
         "thesaurus-missing",
-        "There is no thesaurus {place}. Expected WordNet's folder (with data.noun), or a text file with the words of "
-        "one meaning on each line. Debian has WordNet as wordnet-base.",
-        place=f"at {thesaurus}" if thesaurus else "on this machine",
-    )  # fmt: skip
+        "There is no thesaurus on this machine. Name WordNet's folder or a text file with the words of one meaning on "
+        "each line, or leave synonyms out. Debian has WordNet as wordnet-base.",
+    )
 
 
 def _usual_places() -> Iterator[Path]:
