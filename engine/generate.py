@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from jinja2.exceptions import TemplateError
 from transformers import DynamicCache
 
+from engine.data.chat_text import prompt_text
+from engine.data.encode import begin_ids
 from engine.errors import UserError
 from engine.home import Home
 from engine.llama_decoder import Session, pack
@@ -138,12 +139,18 @@ class Generator:
 
 
 def generate_greedy(
-    model: Any, tokenizer: Any, prompts: Sequence[str], max_new_tokens: int, system: str | None = None
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    max_new_tokens: int,
+    system: str | None = None,
+    *,
+    as_text: bool = False,
 ) -> list[str]:
     """Answer each prompt greedily, in one left-padded batch, with a model that may be in training.
 
     The model's train/eval flags are as before afterwards, the global random state is not touched and no
-    gradient is made. Each prompt is one user message (or plain text where there is no chat template).
+    gradient is made. Each prompt is one user message; with `as_text`, a text to be continued.
 
     Raises:
         UserError: "prompt-too-long" as in `Generator.reply`.
@@ -151,7 +158,10 @@ def generate_greedy(
     if not prompts:
         return []
     head = [ChatMessage("system", system)] if system else []
-    rows = [prompt_ids(tokenizer, [*head, ChatMessage("user", prompt)]) for prompt in prompts]
+    if as_text:
+        rows = [list(tokenizer(prompt)["input_ids"]) or [_first_id(tokenizer)] for prompt in prompts]
+    else:
+        rows = [prompt_ids(tokenizer, [*head, ChatMessage("user", prompt)]) for prompt in prompts]
     longest, context = max(map(len, rows)), context_length(model)
     if longest >= context:
         raise UserError(
@@ -200,26 +210,14 @@ def _greedy_batch(model: Any, rows: list[list[int]], budget: int, ends: frozense
 def prompt_ids(tokenizer: Any, messages: Sequence[ChatMessage]) -> list[int]:
     """The conversation as the model expects it, up to where its next message begins; never empty.
 
-    Without a chat template the contents follow one another as plain text, a line each.
+    The same text that stood before an answer in training: without a chat template, the contents as lines.
 
     Raises:
         UserError: "template-refused" if the model's template cannot render such a conversation.
     """
-    if getattr(tokenizer, "chat_template", None):
-        turns = [{"role": message.role, "content": message.content} for message in messages]
-        try:
-            encoded = tokenizer.apply_chat_template(
-                turns, add_generation_prompt=True, tokenize=True, return_dict=True
-            )
-        except (TemplateError, ValueError) as refusal:
-            raise UserError(
-                "template-refused",
-                "The model's chat template does not accept this conversation: {reason}",
-                reason=str(refusal),
-            ) from refusal
-        ids = list(encoded["input_ids"])
-    else:
-        ids = list(tokenizer("\n".join(message.content for message in messages))["input_ids"])
+    ids = list(tokenizer(prompt_text(messages, tokenizer), add_special_tokens=False)["input_ids"])
+    if not getattr(tokenizer, "chat_template", None):
+        ids = [*begin_ids(tokenizer), *ids]
     return ids or [_first_id(tokenizer)]
 
 

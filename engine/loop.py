@@ -60,6 +60,7 @@ class PinnedPrompt:
 
     prompt: str
     reference: str = ""
+    is_text: bool = False  # to be continued, not answered
 
 
 @dataclass
@@ -245,7 +246,8 @@ class Training:
         self._phase("sampling", 0, len(self.prompts))
         asked = [pinned.prompt for pinned in self.prompts]
         limit = self.recipe.sample_max_new_tokens
-        texts = generate_greedy(self.model, self.tokenizer, asked, max_new_tokens=limit)
+        as_text = any(pinned.is_text for pinned in self.prompts)
+        texts = generate_greedy(self.model, self.tokenizer, asked, max_new_tokens=limit, as_text=as_text)
         for index, (pinned, text) in enumerate(zip(self.prompts, texts, strict=True)):
             self.outside.tell(
                 m.SampleGenerated(self.state.step, index, pinned.prompt, text, pinned.reference)

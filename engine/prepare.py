@@ -90,7 +90,8 @@ def _num_trained(row: Encoded) -> int:
 def _pinned(recipe: Recipe, dataset: Dataset, numbers: Iterable[int], count: int) -> list[PinnedPrompt]:
     """The recipe's own prompts, else the first of the held-out rows, with their answers to compare."""
     if recipe.sample_prompts:
-        return [PinnedPrompt(prompt) for prompt in recipe.sample_prompts]
+        is_text = dataset.info.shape == "text"
+        return [PinnedPrompt(prompt, is_text=is_text) for prompt in recipe.sample_prompts]
     return [_as_prompt(dataset.example(int(number))) for number in islice(numbers, count)]
 
 
@@ -100,4 +101,4 @@ def _as_prompt(example: Example) -> PinnedPrompt:
         answer = next((turn.content for turn in example.messages if turn.role == "assistant"), "")
         return PinnedPrompt(asked, answer)
     words = example.text.split(" ")
-    return PinnedPrompt(" ".join(words[:8]), " ".join(words[8:48]))
+    return PinnedPrompt(" ".join(words[:8]), " ".join(words[8:48]), is_text=True)

@@ -168,7 +168,7 @@ class _Labeller:
         self._train_on = train_on
         self._special = special_tokens(tokenizer)
         self._has_template = bool(tokenizer.chat_template)
-        self._begin = _begin_ids(tokenizer)
+        self._begin = begin_ids(tokenizer)
 
     def label(
         self, rendered: Rendered, ids: list[int], offsets: list[tuple[int, int]], *, is_text: bool
@@ -215,7 +215,7 @@ def _cut_checks(trained: np.ndarray[Any, np.dtype[np.bool_]], limit: int) -> lis
 
 
 @functools.lru_cache(maxsize=8)
-def _begin_ids(tokenizer: Any) -> tuple[int, ...]:
+def begin_ids(tokenizer: Any) -> tuple[int, ...]:
     """The beginning-of-text token, if this tokenizer puts one before a plain text."""
     first = tokenizer("a")["input_ids"][:1]
     return tuple(first) if first and first[0] == tokenizer.bos_token_id else ()

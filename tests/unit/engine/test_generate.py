@@ -194,7 +194,7 @@ def test_model_without_template_gets_plain_text(generator, tokenizer):
     tokenizer.chat_template = None
     plain = Generator(generator.model, tokenizer)
     assert not plain.has_chat_template
-    assert plain.reply(ask("one two"), GREEDY).text == generator.complete("one two", GREEDY).text
+    assert plain.reply(ask("one two"), GREEDY).text == generator.complete("one two\n", GREEDY).text
     assert plain.complete("", GREEDY).num_prompt_tokens == 1
 
 
