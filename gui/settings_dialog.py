@@ -44,7 +44,6 @@ class SettingsDialog(QDialog):
         super().__init__(parent)
         self._home = home
         bind(self.setWindowTitle, "Settings")
-        self.setMinimumWidth(520)
         self.theme_field, self.language_field = QComboBox(), QComboBox()
         self.path = ElidedLabel(str(home.root), "mono", Qt.TextElideMode.ElideMiddle)
         self.path.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -58,6 +57,7 @@ class SettingsDialog(QDialog):
 
     def _build(self) -> None:
         form = Form(label_width=96)
+        form.setMinimumWidth(500)
         form.add("Theme", self.theme_field)
         form.add("Language", self.language_field)
         place = QWidget()

@@ -177,7 +177,7 @@ class Theme(QObject):
             path = Path(self._pictures.path()) / f"{key}-{self._scheme}.svg"
             if not path.exists():
                 path.write_text(tinted_svg(name, self.color(token)), encoding="utf-8")
-            paths[key] = path.as_posix()
+            paths[key] = path.as_posix().replace('"', r"\"")
         return paths
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
+from PySide6.QtCore import QTemporaryDir
 from PySide6.QtGui import QColor
-from PySide6.QtWidgets import QApplication, QLabel, QPushButton
+from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QWidget
 
 from gui import icons
 from gui.theme import ASSETS, theme
@@ -62,6 +64,24 @@ def test_the_style_sheet_has_no_name_left_and_no_colour_of_its_own(scheme: str) 
     assert re.findall(r"\{\w+\}", theme.style_sheet()) == []
     template = (ASSETS / "styles" / "window.qss").read_text(encoding="utf-8")
     assert re.findall(r"#[0-9A-Fa-f]{3,8}\b|rgba?\(", template) == []
+
+
+def test_the_style_sheet_is_understood_wherever_the_temporary_folder_lies(
+    qapp: QApplication, qtbot, qtlog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "First Last (x) 'y' 中文"
+    folder.mkdir()
+    monkeypatch.setattr(theme, "_pictures", QTemporaryDir(f"{folder}/XXXXXX"))
+    sheet = theme.style_sheet()
+    assert "First Last (x)" in sheet
+    host = QWidget()
+    qtbot.addWidget(host)
+    host.setStyleSheet(sheet)
+    button = QPushButton("x", host)
+    button.setProperty("role", "primary")
+    button.ensurePolished()
+    assert button.palette().button().color() == theme.color("accent")
+    assert [record.message for record in qtlog.records if "parse" in record.message] == []
 
 
 def test_no_colour_is_written_in_the_code_of_the_window() -> None:
