@@ -69,7 +69,7 @@ def test_the_style_sheet_has_no_name_left_and_no_colour_of_its_own(scheme: str) 
 def test_the_style_sheet_is_understood_wherever_the_temporary_folder_lies(
     qapp: QApplication, qtbot, qtlog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "First Last (x) 'y' 中文"
+    folder = tmp_path / "First Last (x) <y> 中文"
     folder.mkdir()
     monkeypatch.setattr(theme, "_pictures", QTemporaryDir(f"{folder}/XXXXXX"))
     sheet = theme.style_sheet()
