@@ -31,6 +31,9 @@ from gui.words import bind, language, tr
 CONTEXT = 80  # characters kept on both sides of a change
 LONGEST = 600  # characters of a cell that are compared and shown
 PIECES = re.compile(r"[^\W\u2e80-\uffff]+|\s|.", re.DOTALL)
+WORD_END = re.compile(r"[^\W\u2e80-\uffff]+\Z")
+LONGEST_WORD = 40
+INNER_BLANK = re.compile(r"(?<=[^\s·])·(?=[^\s·])")
 # What is removed or added and cannot be seen otherwise.
 MARKS = {
     " ": "·",
@@ -69,9 +72,13 @@ def compared(before: str, after: str) -> tuple[list[Piece], list[Piece]]:
 
 
 def _num_common(one: str, other: str) -> int:
-    """How many signs both begin with."""
+    """How many signs both begin with, up to the beginning of the word that differs."""
     pairs = enumerate(zip(one, other, strict=False))
-    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
+    common = next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
+    if common == len(one) == len(other):
+        return common
+    word = WORD_END.search(one[max(0, common - LONGEST_WORD) : common])
+    return common - len(word[0]) if word else common
 
 
 def shortened(text: str) -> str:
@@ -100,8 +107,8 @@ def _joined(pieces: list[Piece]) -> list[Piece]:
 
 
 def marked(text: str) -> str:
-    """Blanks and control characters as signs, so that their going can be seen."""
-    return "".join(MARKS.get(sign, _control(sign)) for sign in text)
+    """Blanks and control characters as signs, so that their going can be seen; a blank between words stays."""
+    return INNER_BLANK.sub(" ", "".join(MARKS.get(sign, _control(sign)) for sign in text))
 
 
 def _control(sign: str) -> str:
@@ -171,7 +178,7 @@ class ChangesView(QTextEdit):
         layout.setWidth(QTextLength(QTextLength.Type.PercentageLength, 100))
         percent, fixed = QTextLength.Type.PercentageLength, QTextLength.Type.FixedLength
         layout.setColumnWidthConstraints(
-            [QTextLength(fixed, 68), QTextLength(percent, 50), QTextLength(percent, 50)]
+            [QTextLength(fixed, 68), QTextLength(percent, 44), QTextLength(percent, 44)]
         )
         layout.setBorder(0)
         layout.setBorderStyle(QTextFrameFormat.BorderStyle.BorderStyle_None)
@@ -203,7 +210,10 @@ class ChangesView(QTextEdit):
                     piece.text, _format("quiet" if is_quiet else "body", "quiet" if is_quiet else "text")
                 )
             else:
-                cursor.insertText(marked(piece.text), _format("body", mood, f"{mood}_soft", mood == "bad"))
+                text = (
+                    piece.text if len(pieces) == 1 else marked(piece.text)
+                )  # a whole text is read, not compared
+                cursor.insertText(text, _format("body", mood, f"{mood}_soft", mood == "bad"))
 
     def _put_removed(self, table: QTextTable, row: int, column: str, text: str) -> None:
         self._put(table.cellAt(row, 1), [Piece(shortened(text), True)], "bad", column)

@@ -142,13 +142,13 @@ class StepForm(QWidget):
     def _number(self, setting: StepSetting) -> tuple[QWidget, Callable[[], Any], Callable[[Any], None]]:
         low = setting.minimum if setting.minimum is not None else -float(LARGEST)
         high = setting.maximum if setting.maximum is not None else float(LARGEST)
-        box = QDoubleSpinBox(minimum=low, maximum=high, decimals=3)
+        box = QDoubleSpinBox(minimum=low, maximum=high, decimals=2)
         box.setSingleStep(0.05 if high <= 1 else 0.5)
         box.setKeyboardTracking(False)
         box.setMaximumWidth(140)
         inset_text(box)
         box.valueChanged.connect(self._on_changed)
-        return box, lambda: round(box.value(), 3), lambda value: box.setValue(float(value))
+        return box, lambda: round(box.value(), 2), lambda value: box.setValue(float(value))
 
     def _text(self, _setting: StepSetting) -> tuple[QWidget, Callable[[], Any], Callable[[Any], None]]:
         line = QLineEdit()

@@ -153,9 +153,9 @@ KINDS = (
         {"too_long": "rows too long"}, family="clean",
     ),
     StepKind(
-        "deduplicate", "Remove repeated rows", "Keeps the first of rows that are the same or nearly so.",
-        (COLUMNS_SETTING, StepSetting("similarity", "number", 0.8, "Alike from", minimum=0.3, maximum=1.0)),
-        {"near": "nearly the same"}, family="deduplicate",
+        "deduplicate", "Remove duplicates", "Removes rows whose texts stand in another row, and shows the pairs.",
+        (COLUMNS_SETTING, StepSetting("threshold", "number", 0.8, "Similarity", minimum=0.3, maximum=1.0)),
+        {"near": "near duplicates"}, family="deduplicate",
     ),
     StepKind(
         "mask", "Mask personal data", "Replaces personal data by tags such as [EMAIL] and counts it by kind.",
