@@ -8,7 +8,7 @@ import os
 import sys
 
 from cli.terminal import Terminal
-from engine.errors import UserError
+from engine.errors import UsageError, UserError
 from engine.home import Home
 from engine.messages import ChatMessage, SamplingSettings
 from engine.processes import run_folder
@@ -17,8 +17,8 @@ from engine.processes import run_folder
 def generate_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
-    messages = [ChatMessage("system", options.system)] if options.system else []
+    prompt = _readable(_from_stdin() if options.prompt == "-" else options.prompt)
+    messages = [ChatMessage("system", _readable(options.system))] if options.system else []
     messages.append(ChatMessage("user", prompt))
     settings = SamplingSettings(
         temperature=options.temperature,
@@ -47,6 +47,26 @@ def generate_command(options: argparse.Namespace, home: Home, terminal: Terminal
     if not terminal.as_json:
         terminal.note(f"({made.num_new_tokens} tokens in {made.seconds:.1f} s)")
     return 0
+
+
+def _from_stdin() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError:
+        raise _not_text() from None
+
+
+def _readable(text: str) -> str:
+    """The words themselves; a terminal may hand over bytes that are no text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _not_text() from None
+    return text
+
+
+def _not_text() -> UsageError:
+    return UsageError("prompt-not-text", "The prompt holds bytes that are no text. Write it in UTF-8.")
 
 
 def _source(home: Home, source: str) -> str:

@@ -73,9 +73,12 @@ def load_causal_lm(folder: Path, *, dtype: torch.dtype, device: str, attention: 
     from transformers import AutoModelForCausalLM
 
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, attn_implementation=attention, use_safetensors=True, local_files_only=True
-        )
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, attn_implementation=attention, use_safetensors=True, local_files_only=True,
+            output_loading_info=True,
+        )  # fmt: skip
+        if missing := sorted(found["missing_keys"]):  # transformers would fill them in at random
+            raise ValueError(f"it has no weights for {missing[0]} ({len(missing)} are missing).")
     except (OSError, ValueError, KeyError, RuntimeError) as wrong:
         raise UserError(
             "model-unreadable",

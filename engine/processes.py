@@ -233,7 +233,16 @@ def _model_title(home: Home, model: str) -> str:
         return str(card["title"])
     if model and (Path(model) / "config.json").exists():
         return Path(model).name
-    if model and read_journal(home.run(model.partition("@")[0]))[0]:
+    run_id = model.partition("@")[0]
+    created = next((each.event for each in read_journal(home.run(run_id))[0]), None) if run_id else None
+    if isinstance(created, RunCreated):
+        if created.recipe.get("method") != "full":
+            raise UserError(
+                "base-is-adapter",
+                "Run {run!r} is an adapter on {base!r}, and an adapter is not trained further. Train on {base!r}, "
+                "or on a run whose method is full.",
+                run=run_id, base=created.recipe.get("model") or "",
+            )  # fmt: skip
         return model
     raise UserError(
         "model-not-found",

@@ -79,7 +79,7 @@ def kill_tree(pid: int) -> None:
 class Staging:
     """A folder under `downloads` for something that is still coming. It is gone at the end of the `with`,
     unless
-    it was renamed to its place; what a killed process left under the same name is removed at the start.
+    it was renamed to its place; what killed processes left under `downloads` is removed at the start.
 
     Raises:
         UserError: "already-coming" if another process is fetching the same thing; "home-not-writable".
@@ -92,6 +92,7 @@ class Staging:
     def __enter__(self) -> Path:
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
+            sweep_downloads(self.folder.parent)
             self._lock.acquire()
         except filelock.Timeout:
             raise UserError(

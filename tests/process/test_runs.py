@@ -213,3 +213,11 @@ def test_a_run_needs_its_data_and_its_model(rows_home: Home) -> None:
     with pytest.raises(UserError, match="no model 'nothing'"):
         create_run(rows_home, recipe(model="nothing"))
     assert list(rows_home.runs.iterdir()) == []
+
+
+def test_an_adapter_is_not_trained_as_if_it_were_its_base(rows_home: Home) -> None:
+    adapter = create_run(rows_home, recipe())
+    for source in (adapter, f"{adapter}@7"):
+        with pytest.raises(UserError, match="is an adapter on 'tiny'"):
+            create_run(rows_home, recipe(model=source))
+    assert create_run(rows_home, recipe(model=create_run(rows_home, recipe(method="full"))))

@@ -143,6 +143,8 @@ def test_models_lists_what_is_on_disk(say: Say, tiny_home: Home) -> None:
         (["generate", "m", "--prompt", "x", "--temperature", "-1"], 2, "usage"),
         (["generate", "m", "--prompt", "x", "--max-new-tokens", "0"], 2, "usage"),
         (["generate", "m", "--prompt", "x", "--seed", "9" * 30], 2, "usage"),
+        (["generate", "m", "--prompt", "x\udc80"], 2, "prompt-not-text"),
+        (["generate", "m", "--prompt", "x", "--system", "x\udc80"], 2, "prompt-not-text"),
         (["train", "--model", "m", "--data", "d", "--name", "a\udc80"], 2, "recipe-invalid"),
         (["train", "--model", "m", "--data", "d", "--set", "sample_prompts=x,a\udc80"], 2, "recipe-invalid"),
         (["generate", "m", "--prompt", "x", "--top-p", "nan"], 2, "usage"),
