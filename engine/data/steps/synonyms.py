@@ -31,8 +31,8 @@ def find_synonyms(thesaurus: str) -> Synonyms:
     if thesaurus:
         raise UserError(
             "thesaurus-missing",
-            "There is no thesaurus at {place}. Expected WordNet's folder (with data.noun), or a text file with the words "
-            "of one meaning on each line.",
+            "There is no thesaurus at {place}. Expected WordNet's folder (with data.noun), or a text file with the "
+            "words of one meaning on each line.",
             place=thesaurus,
         )
     raise UserError(
