@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from engine.data.steps.chance import Chance
 from engine.data.steps.clean import CJK, words_and_rest
+from engine.data.steps.near import digest
 from engine.data.steps.settings import SEED, number, whole
 from engine.data.steps.step import (
     MADE,
@@ -23,7 +24,7 @@ from engine.data.steps.step import (
     training_rows,
 )
 from engine.data.steps.synonyms import Synonyms, find_synonyms
-from engine.data.steps.texts import map_texts, text_columns
+from engine.data.steps.texts import joined, map_texts, text_columns
 from engine.errors import UserError
 from engine.messages import StepKind, StepSetting
 
@@ -47,11 +48,13 @@ def augment_changes(rows: Rows, settings: Settings, findings: Findings) -> Itera
     methods = _methods(settings)
     is_training, is_made = training_rows(rows), rows.made()
     chosen: dict[int, Origin] = {}
+    known: set[bytes] = set()  # a made row must be none that is there: it could be one that is held out
     seed = settings["seed"]
     for position, origin, values in rows:
         is_wanted = is_training[position] and not is_made[position]
         if is_wanted and Chance(seed, "row", position).share() < settings["share"]:
             chosen[position] = origin
+        known.add(digest(joined(values, columns)))
         yield Change(position, origin, values, values)
     for number_done, (position, origin) in enumerate(chosen.items()):
         if number_done % 256 == 0:
@@ -61,10 +64,11 @@ def augment_changes(rows: Rows, settings: Settings, findings: Findings) -> Itera
             chance = Chance(seed, position, copy)
             method = chance.one_of(settings["methods"])
             made = _augmented(values, columns, methods[method], settings["rate"], chance)
-            if made is values:
+            if digest(joined(made, columns)) in known:
                 findings.counts["unchanged"] += 1
                 continue
             findings.counts[method] += 1
+            known.add(digest(joined(made, columns)))
             yield Change(-1, origin, None, made | {MADE: method})
 
 

@@ -125,6 +125,7 @@ def share_out(units: Sequence[Any], labels: Sequence[str], settings: Settings) -
     # What is wanted at all gets a row at least, however few there are.
     owed = {split: max(0.0, 1 - share * len(units)) if share else 0.0 for split, share in wanted.items()}
     draws = _draws(len(members), settings["seed"])
+    num_left = len(members)
     for label in sorted(strata):
         groups = strata[label]
         order = np.argsort(np.array([next(draws) for _ in groups], dtype=np.uint64), kind="stable")
@@ -132,21 +133,26 @@ def share_out(units: Sequence[Any], labels: Sequence[str], settings: Settings) -
         num_rows = sum(map(len, groups))
         for split, share in wanted.items():
             owed[split] += share * num_rows
-            # A label keeps at least one unit for training where it has more than one.
-            taken = _take(queue, round(owed[split]), keep=1 if len(groups) > 1 or len(strata) == 1 else 0)
-            owed[split] -= len(taken)
-            for position in taken:
-                splits[position] = split
+            # A label keeps at least one unit for training where it has more than one; and so does the whole.
+            keep = max(1 if len(groups) > 1 else 0, len(queue) - (num_left - 1))
+            taken = _take(queue, round(owed[split]), keep=keep)
+            num_left -= len(taken)
+            for positions in taken:
+                owed[split] -= len(positions)
+                for position in positions:
+                    splits[position] = split
     return splits
 
 
-def _take(queue: list[list[int]], count: int, *, keep: int) -> list[int]:
+def _take(queue: list[list[int]], count: int, *, keep: int) -> list[list[int]]:
     """Units from the front, as many rows as fit into `count`; one that is too large is passed over."""
-    taken: list[int] = []
+    taken: list[list[int]] = []
+    room = count
     place = 0
-    while place < len(queue) and len(queue) > keep and len(taken) < count:
-        if len(taken) + len(queue[place]) <= count or (not taken and _is_smallest(queue, place)):
-            taken += queue.pop(place)
+    while place < len(queue) and len(queue) > keep and room > 0:
+        if len(queue[place]) <= room or (not taken and _is_smallest(queue, place)):
+            taken.append(queue.pop(place))
+            room -= len(taken[-1])
         else:
             place += 1
     return taken
