@@ -227,8 +227,8 @@ def _sample_lines(sample: StepSample, columns: tuple[str, ...]) -> list[Line]:
     """(name of the row, column, before, after) of each cell that changes; None for a side that is not there."""
     name = f"{sample.row + 1:,}" if sample.row >= 0 else "–"
     if not sample.before or not sample.after:
-        there = sample.before or sample.after
-        text = "\n".join(cell for cell in there if cell)
+        there = zip(columns, sample.before or sample.after, strict=False)
+        text = "\n".join(f"{column}: {cell}" for column, cell in there if cell)
         return [(name, "", text, None) if sample.before else (name, "", None, text)]
     lines: list[Line] = []
     for column, before, after in zip(columns, sample.before, sample.after, strict=False):

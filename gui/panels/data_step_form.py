@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
+    QHBoxLayout,
     QLineEdit,
     QMenu,
     QPlainTextEdit,
@@ -26,14 +27,15 @@ from PySide6.QtWidgets import (
 
 from engine.messages import StepKind, StepSetting
 from gui.widgets.fields import ElidedComboBox, inset_text
-from gui.widgets.form import Form, FormRow
+from gui.widgets.form import FormRow
 from gui.widgets.page import button
+from gui.widgets.text import label
 from gui.words import bind, language, tr
 
 PLAINLY = 5  # this many settings are shown at once, the others on demand
 LARGEST = 2_000_000_000
 LINES_HEIGHT = 84
-LABEL_WIDTH = 124
+WIDEST = 280  # of a control
 
 
 @dataclass
@@ -58,11 +60,12 @@ class StepForm(QWidget):
         self._columns = tuple(columns)
         self._fields: dict[str, _Field] = {}
         self._titled: list[tuple[QComboBox, int, str]] = []
-        self._form = Form(label_width=LABEL_WIDTH)
+        self._blocks = QVBoxLayout()
+        self._blocks.setSpacing(4)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setContentsMargins(0, 0, 8, 0)
         layout.setSpacing(8)
-        layout.addWidget(self._form)
+        layout.addLayout(self._blocks)
         for setting in sorted(kind.settings, key=lambda setting: setting.type == "columns"):
             self._add(setting)
         self._fold = button("More settings", self._unfold, "chevron-down", role="quiet")
@@ -74,7 +77,7 @@ class StepForm(QWidget):
                 self._fields[name].write(value)
         if len(kind.settings) > PLAINLY + 1:
             for field in list(self._fields.values())[PLAINLY:]:
-                field.row.set_visible(False)
+                self._set_shown(field, False)
         self._mark()
         self._write()
         language.changed.connect(self._write)
@@ -100,18 +103,49 @@ class StepForm(QWidget):
 
     def forget_wrong(self) -> None:
         for field in self._fields.values():
-            help_text = field.setting.help
-            field.row.set_help(tr(help_text) if help_text else "")
+            self._show_help(field)
 
     # -------------------------------------------------------------------------------------------- build
 
     def _add(self, setting: StepSetting) -> None:
+        """A name, its control under it, a quiet sentence; a switch carries its name itself."""
         control, read, write = self._make(setting)
-        row = self._form.add(setting.title, control, setting.help)
-        row.label.setWordWrap(True)
-        row.label.setFixedWidth(LABEL_WIDTH)
-        self._fields[setting.name] = _Field(setting, row, read, write)
+        name, help_label = label(), label("", "quiet", wraps=True)
+        bind(control.setAccessibleName, setting.title)
+        if setting.help:
+            bind(control.setToolTip, setting.help)
+            bind(control.setAccessibleDescription, setting.help)
+        row = FormRow(name, control, label(), help_label)
         row.on_reset(lambda: self._reset(setting.name))
+        across = QHBoxLayout()
+        across.setSpacing(4)
+        for widget in (control, row.dot, row.reset_button):
+            across.addWidget(widget)
+        across.addStretch(1)
+        if isinstance(control, QCheckBox):
+            control.setMinimumWidth(WIDEST)
+            bind(control.setText, setting.title)
+            name.hide()
+        else:
+            bind(name.setText, setting.title)
+            name.setBuddy(control)
+            self._blocks.addWidget(name)
+        self._blocks.addLayout(across)
+        self._blocks.addWidget(help_label)
+        self._blocks.addSpacing(6)
+        field = self._fields[setting.name] = _Field(setting, row, read, write)
+        self._show_help(field)
+
+    def _show_help(self, field: _Field) -> None:
+        """The sentence under a control. Columns say in their tool tip what every step says of them."""
+        text = field.setting.help if field.setting.type != "columns" else ""
+        field.row.set_help(tr(text) if text else "")
+        if field.row.control.isHidden():
+            field.row.help.hide()
+
+    def _set_shown(self, field: _Field, shown: bool) -> None:
+        field.row.set_visible(shown)
+        field.row.label.setVisible(shown and bool(field.row.label.text()))
 
     def _make(self, setting: StepSetting) -> tuple[QWidget, Callable[[], Any], Callable[[Any], None]]:
         makers = {
@@ -134,7 +168,7 @@ class StepForm(QWidget):
         box = QSpinBox(minimum=low, maximum=high)
         box.setKeyboardTracking(False)
         box.setGroupSeparatorShown(True)
-        box.setMaximumWidth(140)
+        box.setFixedWidth(128)
         inset_text(box)
         box.valueChanged.connect(self._on_changed)
         return box, box.value, lambda value: box.setValue(int(value))
@@ -145,18 +179,20 @@ class StepForm(QWidget):
         box = QDoubleSpinBox(minimum=low, maximum=high, decimals=2)
         box.setSingleStep(0.05 if high <= 1 else 0.5)
         box.setKeyboardTracking(False)
-        box.setMaximumWidth(140)
+        box.setFixedWidth(128)
         inset_text(box)
         box.valueChanged.connect(self._on_changed)
         return box, lambda: round(box.value(), 2), lambda value: box.setValue(float(value))
 
     def _text(self, _setting: StepSetting) -> tuple[QWidget, Callable[[], Any], Callable[[Any], None]]:
         line = QLineEdit()
+        line.setFixedWidth(WIDEST)
         line.textChanged.connect(self._on_changed)
         return line, line.text, lambda value: line.setText(str(value))
 
     def _choice(self, setting: StepSetting) -> tuple[QWidget, Callable[[], Any], Callable[[Any], None]]:
         box = ElidedComboBox()
+        box.setFixedWidth(WIDEST)
         titles = setting.titles or setting.choices
         for place, (choice, title) in enumerate(zip(setting.choices, titles, strict=False)):
             box.addItem("", choice)
@@ -166,6 +202,7 @@ class StepForm(QWidget):
 
     def _choices(self, setting: StepSetting) -> tuple[QWidget, Callable[[], Any], Callable[[Any], None]]:
         holder = QWidget()
+        holder.setMinimumWidth(WIDEST)
         column = QVBoxLayout(holder)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
@@ -185,6 +222,7 @@ class StepForm(QWidget):
 
     def _column(self, _setting: StepSetting) -> tuple[QWidget, Callable[[], Any], Callable[[Any], None]]:
         box = ElidedComboBox()
+        box.setFixedWidth(WIDEST)
         box.addItem("", "")
         self._titled.append((box, 0, "No column"))
         for name in self._columns:
@@ -201,7 +239,7 @@ class StepForm(QWidget):
 
     def _lines(self, _setting: StepSetting) -> tuple[QWidget, Callable[[], Any], Callable[[Any], None]]:
         edit = QPlainTextEdit()
-        edit.setFixedHeight(LINES_HEIGHT)
+        edit.setFixedSize(WIDEST, LINES_HEIGHT)
         edit.setTabChangesFocus(True)
         bind(edit.setPlaceholderText, "One a line")
         edit.textChanged.connect(self._on_changed)
@@ -233,11 +271,13 @@ class StepForm(QWidget):
     def _write(self) -> None:
         for box, place, title in self._titled:
             box.setItemText(place, tr(title))
+        for field in self._fields.values():
+            self._show_help(field)
 
     def _unfold(self) -> None:
         self._fold.hide()
         for field in self._fields.values():
-            field.row.set_visible(True)
+            self._set_shown(field, True)
         self._mark()
 
 
@@ -256,6 +296,7 @@ class ColumnsButton(QPushButton):
             action.toggled.connect(self._on_toggled)
             self._actions[name] = action
         self.setMenu(self._menu)
+        self.setFixedWidth(WIDEST)
         self.setProperty("elides", True)
         language.changed.connect(self._write)
         self._write()

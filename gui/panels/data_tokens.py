@@ -74,8 +74,7 @@ class TokensView(QWidget):
         row.addWidget(cut_word)
         row.addWidget(self._longest)
         row.addSpacing(8)
-        row.addWidget(self._prompts_too)
-        row.addStretch(0)
+        row.addWidget(self._prompts_too, 1)
         return row
 
     def _show(self) -> None:
