@@ -165,11 +165,13 @@ def _command_and_wait(
             "run-not-at-work", "Run {run!r} is not at work: it is {status}.",
             run=folder.name, status=run_record(home, folder.name).status,
         )  # fmt: skip
-    offset = (folder / JOURNAL_NAME).stat().st_size
-    send_command(folder, command)
-    if not wait_for(folder, answers, offset, ANSWER_TIMEOUT_S):
-        terminal.note("The run has not answered yet; it will, between two steps.")
     record = run_record(home, folder.name)
+    if not (isinstance(command, m.PauseRun) and record.status == "paused"):  # it would not answer again
+        offset = (folder / JOURNAL_NAME).stat().st_size
+        send_command(folder, command)
+        if not wait_for(folder, answers, offset, ANSWER_TIMEOUT_S):
+            terminal.note("The run has not answered yet; it will, between two steps.")
+        record = run_record(home, folder.name)
     terminal.result(record_json(record), record_text(record))
     return 0
 

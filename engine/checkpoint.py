@@ -12,13 +12,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -61,14 +64,27 @@ def save_checkpoint(
     shutil.rmtree(staging, ignore_errors=True)
     try:
         (staging / "weights").mkdir(parents=True)
-        save_weights(staging / "weights")
-        save_file({**tensors, **_random_states()}, staging / "training_state.safetensors")
+        with refusals_of_the_disk(staging):
+            save_weights(staging / "weights")
+            save_file({**tensors, **_random_states()}, staging / "training_state.safetensors")
         (staging / "state.json").write_text(json.dumps(asdict(state)), encoding="utf-8")
         num_bytes = commit_folder(staging, target)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
     return num_bytes
+
+
+@contextmanager
+def refusals_of_the_disk(folder: Path) -> Iterator[None]:
+    """safetensors has an error of its own for what the system refuses; it becomes the OSError that it was."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(folder)) from error
 
 
 def commit_folder(staging: Path, target: Path) -> int:

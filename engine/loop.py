@@ -24,6 +24,7 @@ from engine.checkpoint import (
     commit_folder,
     load_checkpoint,
     prune_checkpoints,
+    refusals_of_the_disk,
     save_checkpoint,
 )
 from engine.errors import UserError
@@ -277,7 +278,8 @@ class Training:
         staging = self.folder / f"{RESULT_NAME}.staging"
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
-        self._save_weights(staging)
+        with refusals_of_the_disk(staging):
+            self._save_weights(staging)
         commit_folder(staging, self.folder / RESULT_NAME)
         self.outside.tell(
             m.RunFinished(self.state.step, RESULT_NAME, self.state.best_val_loss, self.state.elapsed_s),

@@ -19,7 +19,7 @@ from storage.database import Database, explained, is_damage
 from storage.errors import HistoryError
 from storage.index import drop_runs, known_stamps, stamps, sync_run
 from storage.kept_replies import KeptReplies
-from storage.liveness import ALIVE, DEAD, NOT_STARTED, worker_liveness
+from storage.liveness import ALIVE, DEAD, NOT_STARTED, is_begun_anew, worker_liveness
 from storage.notes import read_notes, write_notes
 from storage.records import Checkpoint, KeptReply, Metric, RunDetail, RunRecord, Sample
 from storage.replay import JOURNAL_NAME, read_events
@@ -315,11 +315,13 @@ class History:
         )
 
     def _status(self, row: RowMapping) -> str:
-        """What the events say, unless the worker that should go on is gone."""
+        """What the events say, unless the worker that should go on is gone, or one has begun that they do not
+        know of yet.
+        """
         state: str = row["state"]
-        if state not in ("created", "running", "paused"):
-            return state
         place = self._trash / f"{TRASHED_PREFIX}{row['id']}" if row["is_trashed"] else self._runs / row["id"]
+        if state not in ("created", "running", "paused"):
+            return "running" if is_begun_anew(place) and self._liveness(place) == ALIVE else state
         liveness = self._liveness(place)
         if state == "created":
             return {NOT_STARTED: "queued", DEAD: "interrupted"}.get(liveness, "running")

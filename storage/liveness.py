@@ -14,6 +14,15 @@ import psutil
 ALIVE, DEAD, NOT_STARTED = "alive", "dead", "not-started"
 
 
+def is_begun_anew(folder: Path) -> bool:
+    """Whether a worker was launched after the journal's last line: it has not yet said that it started."""
+    try:
+        launched = (folder / "worker.json").stat().st_mtime_ns
+        return launched > (folder / "events.jsonl").stat().st_mtime_ns
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def worker_liveness(folder: Path) -> str:
     """ "alive", "dead", or "not-started" where no worker was ever launched."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from engine import messages as m
 from engine.batches import BatchPlan, collate, validation_batches
@@ -300,6 +302,16 @@ def test_a_checkpoint_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None
     with pytest.raises(OSError):
         save_checkpoint(tmp_path, TrainingState(1, 0.0, None, None), {}, refuse)
     assert list_checkpoints(tmp_path) == []
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_disk_that_is_full_for_safetensors_is_a_disk_that_is_full(tmp_path: Path) -> None:
+    def refuse(folder: Path) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        save_checkpoint(tmp_path, TrainingState(1, 0.0, None, None), {}, refuse)
+    assert caught.value.errno == errno.ENOSPC
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 

@@ -92,6 +92,9 @@ def test_a_detached_run_is_paused_killed_resumed_and_stopped(tiny_home: Home, ro
         wait_until(tiny_home, run_id, lambda run: run["steps"] >= 6)
 
         assert command(tiny_home, "pause", run_id).json["status"] == "paused"
+        asked = time.monotonic()
+        assert command(tiny_home, "pause", run_id).json["status"] == "paused"
+        assert time.monotonic() - asked < 30, "a second pause has nothing to wait for"
         held = command(tiny_home, "runs").json[0]["steps"]
         time.sleep(0.5)
         assert command(tiny_home, "runs").json[0]["steps"] == held
