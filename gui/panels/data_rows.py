@@ -59,6 +59,7 @@ class RowsView(QWidget):
         self._model.counted.connect(self._on_counted)
         self._model.page_arrived.connect(self._on_page_arrived)
         self._model.edited.connect(self._on_edited)
+        self._sort = ("", False)  # the column and whether downwards; "" is the order of the file
         self._place: tuple[int, int] | None = None  # the current row and the topmost, to be shown again
         self._search_rest = QTimer(self, singleShot=True, interval=SEARCH_REST_MS)
         self._search_rest.timeout.connect(self._begin)
@@ -82,6 +83,9 @@ class RowsView(QWidget):
             self._search.clear()
             self._search.blockSignals(False)
         self._error.dismiss()
+        if not same or self._sort[0] not in info.columns:
+            self._sort = ("", False)
+        self._header.show_sort(*self._sort)
         self._header.set_columns(info.columns, info.roles)
         self._begin()
         if same and self._place is not None:
@@ -152,6 +156,8 @@ class RowsView(QWidget):
         self._table = Table()
         self._header = RoleHeader()
         self._header.roles_changed.connect(self._on_roles_chosen)
+        self._header.set_sortable()
+        self._header.sort_wanted.connect(self._on_sort_wanted)
         self._table.setHorizontalHeader(self._header)
         self._table.set_model(self._model, sortable=False)
         self._table.setTextElideMode(Qt.TextElideMode.ElideRight)
@@ -194,6 +200,10 @@ class RowsView(QWidget):
         self._model.reset(self._info.columns, None if self._search.text() else self._info.rows_kept)
         self._write()
 
+    def _on_sort_wanted(self, column: str, descending: bool) -> None:
+        self._sort = (column, descending)
+        self._begin()
+
     def _fetch(self, offset: int, num_rows: int) -> None:
         if self._info is None:
             return
@@ -208,7 +218,8 @@ class RowsView(QWidget):
                 self._model.drop_page(offset)
                 self._error.show_error(error, self._begin)
 
-        request = ReadRows(self._info.name, offset, num_rows, self._search.text())
+        column, descending = self._sort
+        request = ReadRows(self._info.name, offset, num_rows, self._search.text(), column, descending)
         self._workbench.librarian.ask(request, answered, on_failed=failed)
 
     def _on_counted(self, _num_rows: int) -> None:
@@ -256,7 +267,8 @@ class RowsView(QWidget):
         rows = self._selected_rows()
         if self._info is None or not rows:
             return
-        positions = [self._model.position_at(row) for row in rows] if self._search.text() else rows
+        in_order = not self._search.text() and not self._sort[0]
+        positions = rows if in_order else [self._model.position_at(row) for row in rows]
         known = [position for position in positions if position is not None]
         if len(known) < len(rows):
             self.edits.refuse("Not all of these rows are loaded. Select fewer, or scroll over them first.")

@@ -11,6 +11,7 @@ from PySide6.QtCore import QRect, QSize, Qt, Signal
 from PySide6.QtGui import QGuiApplication, QPainter, QResizeEvent
 from PySide6.QtWidgets import QComboBox, QHeaderView, QWidget
 
+from gui.icons import icon
 from gui.theme import theme
 from gui.words import language, tr
 
@@ -29,12 +30,18 @@ ROLE_WORDS = {
 NAME_HEIGHT = 26
 BOX_HEIGHT = 26
 NARROWEST_COLUMN = 128
+ARROW = 14
 
 
 class RoleHeader(QHeaderView):
-    """`roles_changed` is sent when the user, not `set_roles`, has chosen another role."""
+    """`roles_changed` is sent when the user, not `set_roles`, has chosen another role.
+
+    Where it is made sortable, a click on a column's name sends `sort_wanted(column, descending)`: up, down, and
+    then "" for the order of the file.
+    """
 
     roles_changed = Signal()
+    sort_wanted = Signal(str, bool)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(Qt.Orientation.Horizontal, parent)
@@ -42,7 +49,9 @@ class RoleHeader(QHeaderView):
         self._boxes: list[QComboBox] = []
         self._is_touched = False  # once the user has made a column wider, widths are theirs
         self._is_spreading = False
+        self._sorted: tuple[str, bool] = ("", False)
         self.setSectionsClickable(False)
+        self.sectionClicked.connect(self._on_clicked)
         self.setMinimumSectionSize(NARROWEST_COLUMN)
         self.setStretchLastSection(True)
         self.sectionResized.connect(self._on_section_resized)
@@ -87,6 +96,26 @@ class RoleHeader(QHeaderView):
         """The drop-down of a column."""
         return self._boxes[self._columns.index(column)]
 
+    def set_sortable(self) -> None:
+        """A click on a name sorts by it."""
+        self.setSectionsClickable(True)
+        self.setHighlightSections(False)
+
+    def show_sort(self, column: str, descending: bool) -> None:
+        """Put the arrow at a column, "" for none; sends nothing."""
+        self._sorted = (column, descending)
+        self.viewport().update()
+
+    def _on_clicked(self, index: int) -> None:
+        if not index < len(self._columns):
+            return
+        column = self._columns[index]
+        wanted = (column, False)
+        if self._sorted[0] == column:
+            wanted = ("", False) if self._sorted[1] else (column, True)
+        self.show_sort(*wanted)
+        self.sort_wanted.emit(*wanted)
+
     def sizeHint(self) -> QSize:
         return QSize(super().sizeHint().width(), NAME_HEIGHT + BOX_HEIGHT + 6)
 
@@ -100,6 +129,10 @@ class RoleHeader(QHeaderView):
         painter.setFont(theme.font("body"))
         name = self._columns[logical_index] if logical_index < len(self._columns) else ""
         place = QRect(rect.left() + 8, rect.top() + 2, rect.width() - 16, NAME_HEIGHT)
+        if name and name == self._sorted[0]:
+            arrow = icon("chevron-down" if self._sorted[1] else "chevron-up", "accent")
+            arrow.paint(painter, QRect(place.right() - ARROW, place.top() + 6, ARROW, ARROW))
+            place.setRight(place.right() - ARROW - 4)
         shown = painter.fontMetrics().elidedText(name, Qt.TextElideMode.ElideMiddle, place.width())
         painter.drawText(place, int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft), shown)
         painter.restore()

@@ -296,7 +296,7 @@ class FakeLibrarian(Service):
 
     def _answer_ReadRows(self, request: ReadRows, _tell: Any) -> RowsPage:
         info = self._info(request.name)
-        if info.steps:
+        if info.steps or request.sort:
             return self._page_of(info, request)
         if request.query:
             found = [
@@ -314,6 +314,9 @@ class FakeLibrarian(Service):
         """A page of a version that steps have made."""
         rows, query = self._rows(info, info.steps), request.query.casefold()
         found = [at for at, row in enumerate(rows) if query in "\n".join(row).casefold()]
+        if request.sort:
+            column = info.columns.index(request.sort)
+            found.sort(key=lambda at: rows[at][column], reverse=request.descending)
         here = found[request.offset : request.offset + request.num_rows]
         return RowsPage(
             info.name, request.offset, info.columns, tuple(rows[at] for at in here), len(found), tuple(here)

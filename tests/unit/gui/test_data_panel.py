@@ -11,7 +11,7 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication
 
 from engine.home import Home
-from engine.messages import Failed, ImportData, ListData, ReadRows, SetRoles
+from engine.messages import DeleteRows, Failed, ImportData, ListData, ReadRows, SetRoles
 from gui.panels.data import ABOUT_TAB, ISSUES_TAB, ROWS_TAB, TOKENS_TAB, DataPanel
 from gui.panels.data_import import free_name, name_problem
 from gui.panels.data_rows import readable
@@ -160,6 +160,28 @@ def test_rows_load_search_and_are_read_whole(panel: DataPanel, workbench: FakeWo
     qtbot.keyClick(panel._rows._search, Qt.Key.Key_Escape)
     qtbot.waitUntil(lambda: panel._rows._model.rowCount() == 993)
     assert {request.query for request in workbench.librarian.asked_of(ReadRows)} >= {"", "parcel 77 "}
+
+
+def test_a_click_on_a_columns_name_sorts_in_the_store(
+    panel: DataPanel, workbench: FakeWorkbench, qtbot
+) -> None:
+    panel.open("reviews")
+    qtbot.waitUntil(lambda: rows_are_here(panel))
+    header, model = panel._rows._header, panel._rows._model
+    name = QPoint(header.sectionViewportPosition(0) + 40, 14)
+    qtbot.mouseClick(header.viewport(), Qt.MouseButton.LeftButton, pos=name)
+    qtbot.waitUntil(lambda: model.position_at(1) == 100)  # "0:", "100:", … "9:"
+    qtbot.mouseClick(header.viewport(), Qt.MouseButton.LeftButton, pos=name)
+    qtbot.waitUntil(lambda: model.position_at(0) == 9)
+    asked = workbench.librarian.asked_of(ReadRows)[-1]
+    assert (asked.sort, asked.descending) == ("question", True)
+    panel._rows._table.selectRow(0)
+    panel._rows.delete_rows()  # the row that is seen, not the first of the file
+    qtbot.waitUntil(lambda: bool(workbench.librarian.asked_of(DeleteRows)))
+    assert workbench.librarian.asked_of(DeleteRows)[0].rows == (9,)
+    qtbot.mouseClick(header.viewport(), Qt.MouseButton.LeftButton, pos=name)
+    qtbot.waitUntil(lambda: model.position_at(0) == 0)
+    assert workbench.librarian.asked_of(ReadRows)[-1].sort == ""
 
 
 def test_other_roles_are_applied_counted_and_undone(
