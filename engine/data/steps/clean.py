@@ -69,6 +69,8 @@ def html_to_text(text: str) -> str:
 
 def repair_unicode(text: str) -> str:
     """Undo encodings that went wrong (mojibake). Quotes, widths and entities are left as they were meant."""
+    if text.isascii() and "\r" not in text and "\x1b" not in text:
+        return text  # nothing in it that could have been decoded wrongly
     import ftfy
 
     return ftfy.fix_text(text, _ftfy_config())

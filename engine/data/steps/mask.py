@@ -39,6 +39,8 @@ PHONE_CN = re.compile(
     r"|(?<![0-9])[(（]?0(?:10|2\d|[3-9]\d{2})[)）]?[ -]?[2-8]\d{2,3}[ -]?\d{4}(?![0-9])"
     r"|(?<![0-9])[48]00[ -]?\d{3}[ -]?\d{4}(?![0-9])"
 )
+DIGIT = re.compile(r"[0-9]")
+NUMBERS = ("id_card", "bank_card", "ip", "phone")  # kinds that need a digit
 MANY_DIGITS = re.compile(r"\d(?:[^\w\n]{0,3}\d){6}")
 IPV4 = re.compile(r"(?<![0-9.])(?:\d{1,3}\.){3}\d{1,3}(?![0-9]|\.[0-9])")
 IPV6 = re.compile(
@@ -113,7 +115,9 @@ def find_phones(text: str, region: str = "") -> Iterator[tuple[int, int]]:
 
 def find_addresses(text: str) -> Iterator[tuple[int, int]]:
     """IPv4 and IPv6 addresses. Versions of software with four numbers look the same and go too."""
-    for pattern in (IPV4, IPV6):
+    patterns = [IPV4] if text.count(".") >= 3 else []
+    patterns += [IPV6] if text.count(":") >= 2 else []
+    for pattern in patterns:
         for match in pattern.finditer(text):
             if _is_address(match[0]):
                 yield match.span()
@@ -131,7 +135,10 @@ def _is_address(text: str) -> bool:
 
 def mask_text(text: str, finders: dict[str, Finder], findings: Findings) -> str:
     """The text with each value replaced by the tag of its kind."""
+    has_digits = DIGIT.search(text) is not None
     for kind, find in finders.items():
+        if kind in NUMBERS and not has_digits:
+            continue
         spans = sorted(find(text))
         for start, end in reversed(spans):
             text = f"{text[:start]}{TAGS[kind]}{text[end:]}"

@@ -88,7 +88,7 @@ class NearIndex:
 
 def _min_hash(own: set[str]) -> rensa.RMinHash:
     min_hash = rensa.RMinHash(num_perm=NUM_PERMUTATIONS, seed=1)
-    min_hash.update(sorted(own))
+    min_hash.update(list(own))
     return min_hash
 
 
