@@ -1,13 +1,10 @@
-"""How long importing a large file of JSON lines takes, against pyarrow reading it into a table.
+"""How long importing a large file of JSON lines takes, against pyarrow reading the same file into a table.
 
-    python -m benchmarks.import_jsonl [--rows 1000000] [--rounds 3]
-
-Each measurement is a fresh process; the two take turns. Prints seconds, peak memory and the ratio of the medians.
+Each measurement is a fresh process; the two take turns. The file is made anew: a million rows of a kilobyte.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import statistics
@@ -15,26 +12,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-WORDS = [
-    "the",
-    "of",
-    "and",
-    "to",
-    "in",
-    "is",
-    "was",
-    "he",
-    "for",
-    "it",
-    "with",
-    "as",
-    "his",
-    "on",
-    "be",
-    "at",
-    "by",
-]
+import pyarrow
+
+from benchmarks.machine import machine
+
+WORDS = "the of and to in is was he for it with as his on be at by".split()
 HANZI = "的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会可主发年"
 
 OURS = """
@@ -44,14 +28,14 @@ from engine.home import Home
 library = DataLibrary(Home.locate(sys.argv[2]).create())
 start = time.perf_counter()
 library.import_files([sys.argv[1]], "rows")
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 THEIRS = """
 import resource, sys, time
 import pyarrow.json
 start = time.perf_counter()
 table = pyarrow.json.read_json(sys.argv[1])
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
@@ -69,35 +53,35 @@ def write_rows(path: Path, num_rows: int) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def measure(program: str, *arguments: str) -> tuple[float, float]:
-    """Seconds and peak memory in MB of a fresh process."""
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
-    )
-    seconds, megabytes = done.stdout.split()
-    return float(seconds), float(megabytes)
+def measure(program: str, *arguments: str) -> dict[str, float]:
+    """Seconds and peak memory of a fresh process."""
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds, kilobytes = done.stdout.split()
+    return {"seconds": float(seconds), "peak_memory_bytes": float(kilobytes) * 1024}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+def compare(*, num_runs: int, num_rows: int) -> dict[str, Any]:
+    """Interleaved imports and reads; the ratio is our seconds over theirs, so lower is better."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
-        write_rows(path, options.rows)
-        print(f"{path.stat().st_size / 1e6:.0f} MB, {options.rows:,} rows")
-        ours, theirs = [], []
-        for turn in range(options.rounds):
-            theirs.append(measure(THEIRS, str(path)))
-            ours.append(measure(OURS, str(path), str(Path(folder) / f"home{turn}")))
-            pairs = (("import", ours[-1]), ("pyarrow", theirs[-1]))
-            print(" | ".join(f"{name} {seconds:.2f} s, {peak:.0f} MB" for name, (seconds, peak) in pairs))
-        ratio = statistics.median(one for one, _ in ours) / statistics.median(one for one, _ in theirs)
-        print(
-            f"ratio of the medians {ratio:.2f}; peak memory of the import {max(peak for _, peak in ours):.0f} MB"
-        )
-
-
-if __name__ == "__main__":
-    main()
+        write_rows(path, num_rows)
+        runs: dict[str, list[dict[str, float]]] = {"ours": [], "theirs": []}
+        for turn in range(num_runs):
+            runs["theirs"].append(measure(THEIRS, str(path)))
+            runs["ours"].append(measure(OURS, str(path), str(Path(folder) / f"home{turn}")))
+        num_bytes = path.stat().st_size
+    medians = {side: statistics.median(run["seconds"] for run in found) for side, found in runs.items()}
+    return {
+        "row": "import",
+        "peer": f"pyarrow {pyarrow.__version__} read_json",
+        "ratio": medians["ours"] / medians["theirs"],
+        "ours": medians["ours"],
+        "theirs": medians["theirs"],
+        "file": {"num_rows": num_rows, "num_bytes": num_bytes},
+        "peak_memory_bytes": {
+            side: max(run["peak_memory_bytes"] for run in found) for side, found in runs.items()
+        },
+        "runs": runs,
+        "machine": machine(),
+    }

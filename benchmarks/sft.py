@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import random
 import statistics
 import subprocess
@@ -51,11 +50,7 @@ def compare(home: Path, *, num_runs: int, num_steps: int) -> dict[str, Any]:
         "held_out_loss": {side: found["held_out_loss"] for side, found in medians.items()},
         "peak_memory_bytes": {side: found["peak_memory_bytes"] for side, found in medians.items()},
         "runs": runs,
-        "machine": {
-            "processor": platform.processor(),
-            "num_cores": os.cpu_count(),
-            "system": platform.platform(),
-        },
+        "machine": machine(),
     }
 
 
