@@ -320,8 +320,10 @@ class History:
         """
         state: str = row["state"]
         place = self._trash / f"{TRASHED_PREFIX}{row['id']}" if row["is_trashed"] else self._runs / row["id"]
+        if is_begun_anew(place) and self._liveness(place) == ALIVE:
+            return "running"
         if state not in ("created", "running", "paused"):
-            return "running" if is_begun_anew(place) and self._liveness(place) == ALIVE else state
+            return state
         liveness = self._liveness(place)
         if state == "created":
             return {NOT_STARTED: "queued", DEAD: "interrupted"}.get(liveness, "running")

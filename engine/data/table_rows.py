@@ -28,17 +28,21 @@ SAMPLE_LINES = 200
 MAX_RECORD_LINES = 100_000
 MAX_RECORD_CHARS = 1 << 26
 DELIMITERS = ",\t;|"
+DECLARATION = re.compile(r'"?sep=([,\t;|])"?[\r\n]+')
 NUMBER = re.compile(r"\s*[-+]?[\d.,]+(e[-+]?\d+)?%?\s*", re.IGNORECASE)
 NAME = re.compile(r"[^\W\d][\w .\-/()#:]{0,40}")
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a table is written. `quote` is "" where quotes are letters like any other."""
+    """How a table is written. `quote` is "" where quotes are letters like any other; `is_declared` where the
+    first line is a spreadsheet's own "sep=;".
+    """
 
     delimiter: str
     quote: str
     header: tuple[str, ...] | None
+    is_declared: bool = False
 
 
 def read_table(source: Source) -> Iterator[Row | RowIssue]:
@@ -48,7 +52,10 @@ def read_table(source: Source) -> Iterator[Row | RowIssue]:
     columns = dialect.header
     number = 0
     with source.open_text(codec) as text:
-        records = _records(_Lines(text), dialect)
+        lines = _Lines(text)
+        if dialect.is_declared:
+            lines.take()
+        records = _records(lines, dialect)
         if columns is not None:
             next(records, None)
         for line, cells in records:
@@ -72,16 +79,17 @@ def find_dialect(source: Source, codec: str) -> Dialect:
     lines = io.StringIO(sample, newline="").readlines()
     if len(sample) >= SAMPLE_CHARS and len(lines) > 1:
         lines = lines[:-1]
-    text = "".join(lines[:SAMPLE_LINES])
-    favourite = "\t" if source.suffix in (".tsv", ".tab") else ","
-    choices = sorted(itertools.product(DELIMITERS, ('"', "'", "")), key=lambda choice: choice[0] != favourite)
+    declared = DECLARATION.fullmatch(lines[0]) if lines else None
+    text = "".join(lines[bool(declared) : SAMPLE_LINES])
+    favourite = declared[1] if declared else "\t" if source.suffix in (".tsv", ".tab") else ","
+    delimiters = favourite if declared else DELIMITERS
+    choices = sorted(itertools.product(delimiters, ('"', "'", "")), key=lambda choice: choice[0] != favourite)
     best = max(choices, key=lambda choice: _fit(text, *choice))
     delimiter, quote = best if _fit(text, *best)[1] else (favourite, '"')
     records = _sample_records(text, delimiter, quote)
     cells = [record for record in records if isinstance(record, list)]
-    return Dialect(
-        delimiter, quote, header_of(cells) if isinstance(records[0] if records else 0, list) else None
-    )
+    header = header_of(cells) if isinstance(records[0] if records else 0, list) else None
+    return Dialect(delimiter, quote, header, declared is not None)
 
 
 # ----------------------------------------------------------------------------------------- records

@@ -322,6 +322,15 @@ def test_a_comma_in_every_sentence_is_no_delimiter(tmp_path: Path, ending: str, 
     assert items[0].values == {"prompt": "Question 0", "completion": "Answer 0, in words"}
 
 
+@pytest.mark.parametrize("first", ["sep=;\r\n", '"sep=;"\n', "\ufeffsep=;\n"])
+def test_the_delimiter_that_a_spreadsheet_declares_is_no_row(tmp_path: Path, first: str):
+    file = tmp_path / "x.csv"
+    file.write_text(first + "prompt;completion\na, b;c\n", encoding="utf-8", newline="")
+    [row] = read(file)
+    assert isinstance(row, Row)
+    assert (row.number, row.line, row.values) == (1, 3, {"prompt": "a, b", "completion": "c"})
+
+
 def test_a_line_of_tabs_alone_is_a_row_with_empty_cells(tmp_path: Path):
     file = tmp_path / "x.tsv"
     file.write_text("prompt\tcompletion\na\tb\n\t\n\nc\td\n", encoding="utf-8")

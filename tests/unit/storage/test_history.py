@@ -264,7 +264,7 @@ def test_liveness_is_read_from_worker_json(home: Path, run: FakeRun) -> None:
     assert history.run(run.id).status == "interrupted"
 
 
-@pytest.mark.parametrize("end", ["RunStopped", "RunFailed"])
+@pytest.mark.parametrize("end", ["RunStopped", "RunFailed", "RunPaused"])
 def test_a_run_that_is_begun_anew_is_running_before_it_says_so(home: Path, run: FakeRun, end: str) -> None:
     """Its worker needs seconds before its first line; at its end a worker lives on for a moment."""
     run.created().started().add(end, step=1, code="x", message="X.")
@@ -273,7 +273,7 @@ def test_a_run_that_is_begun_anew_is_running_before_it_says_so(home: Path, run: 
     ended = run.journal.stat().st_mtime_ns
     history = History.open(home, liveness=lambda folder: "alive")
     os.utime(worker, ns=(ended - 1, ended - 1))
-    assert history.run(run.id).status == {"RunStopped": "stopped", "RunFailed": "failed"}[end]
+    assert history.run(run.id).status == end.removeprefix("Run").lower()
     os.utime(worker, ns=(ended + 1, ended + 1))
     assert history.run(run.id).status == "running"
     history = History.open(home, liveness=lambda folder: "dead")
