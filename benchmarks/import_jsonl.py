@@ -18,7 +18,24 @@ import pyarrow
 
 from benchmarks.machine import machine
 
-WORDS = "the of and to in is was he for it with as his on be at by".split()
+WORDS = [
+    "the",
+    "of",
+    "and",
+    "to",
+    "in",
+    "is",
+    "was",
+    "he",
+    "for",
+    "it",
+    "with",
+    "as",
+    "his",
+    "on",
+    "be",
+    "at",
+]
 HANZI = "的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会可主发年"
 
 OURS = """

@@ -18,6 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import machine
+
 STARTER = "smollm2-135m-instruct"
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "starters"
 PROGRAM = Path(__file__).resolve().parent.parent
