@@ -68,7 +68,9 @@ def estimate_run(home: Home, recipe: dict[str, Any], progress: Progress = no_pro
     rows = _rows(home, wish, shape)
     facts = measured(home)
     learn_from_runs(home)
-    resolved = wish.resolved(num_rows=rows.num_rows, num_cores=psutil.cpu_count() or 1)
+    resolved = wish.resolved(
+        num_rows=rows.num_rows, num_cores=psutil.cpu_count() or 1, num_train_rows=rows.num_train_rows(wish)
+    )
     device = facts["device"] if wish.device == "auto" else wish.device
     dtype = facts["dtype"] if wish.dtype == "auto" else wish.dtype
     work = work_of(resolved, shape, rows)
@@ -83,7 +85,7 @@ def estimate_run(home: Home, recipe: dict[str, Any], progress: Progress = no_pro
         disk_bytes=disk,
         download_bytes=shape.download_bytes + rows.download_bytes,
         num_trainable_parameters=num_trained(resolved, shape),
-        num_tokens=round(rows.mean_tokens * resolved.num_train_rows(rows.num_rows)),
+        num_tokens=round(rows.mean_tokens * rows.num_train_rows(resolved)),
         trained_token_share=rows.trained_share,
         problems=tuple(note.message for note in notes),
         notes=notes,
@@ -98,14 +100,14 @@ def work_of(recipe: Recipe, shape: ModelShape, rows: RowSample) -> Work:
     num_steps = recipe.num_steps or 1
     rows_per_step = recipe.micro_batch_size * recipe.gradient_accumulation_steps
     padding = PADDING if recipe.group_by_length else PADDING_UNGROUPED
-    num_rows = num_steps * min(rows_per_step, recipe.num_train_rows(rows.num_rows))
+    num_rows = num_steps * min(rows_per_step, rows.num_train_rows(recipe))
     tokens = num_rows * rows.mean_tokens * padding
     trained = num_rows * rows.mean_tokens * rows.trained_share
     train_flops = step_flops(
         recipe.method, shape, tokens=tokens, trained=trained, row_tokens=rows.mean_tokens
     )
     num_evals = 1 + math.ceil(num_steps / (recipe.eval_every_steps or num_steps))
-    num_val = recipe.num_val_rows(rows.num_rows)
+    num_val = rows.num_val_rows(recipe)
     val_tokens = num_evals * num_val * rows.mean_tokens
     eval_flops = forward_flops(shape, tokens=val_tokens, row_tokens=rows.mean_tokens) + head_flops(
         shape, val_tokens * rows.trained_share

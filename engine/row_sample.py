@@ -9,7 +9,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.data.encode import Encoded, encode_all, load_tokenizer
@@ -38,6 +38,16 @@ class RowSample:
     truncated_share: float
     chinese_share: float
     download_bytes: int = 0
+    split_rows: dict[str, int] = field(default_factory=dict)
+
+    def num_train_rows(self, recipe: Recipe) -> int:
+        """Rows that a run trains on: those that the data set says, else what the recipe leaves."""
+        return self.split_rows.get("train", 0) if self.split_rows else recipe.num_train_rows(self.num_rows)
+
+    def num_val_rows(self, recipe: Recipe) -> int:
+        if self.split_rows:
+            return self.split_rows.get("validation", 0) if recipe.validation_fraction else 0
+        return recipe.num_val_rows(self.num_rows)
 
 
 def sample_of_dataset(home: Home, recipe: Recipe, model: Path | None) -> RowSample | None:
@@ -59,9 +69,11 @@ def sample_of_dataset(home: Home, recipe: Recipe, model: Path | None) -> RowSamp
     places = range(0, len(dataset), max(1, len(dataset) // SAMPLE_ROWS))[:SAMPLE_ROWS]
     texts = [_texts(dataset.example(place)) for place in places]
     if model is None:
-        return _from_characters(len(dataset), texts, recipe, download_bytes=0)
-    rows = encode_all(dataset, places, load_tokenizer(model), recipe)
-    return _from_rows(len(dataset), rows, texts, recipe)
+        sample = _from_characters(len(dataset), texts, recipe, download_bytes=0)
+    else:
+        rows = encode_all(dataset, places, load_tokenizer(model), recipe)
+        sample = _from_rows(len(dataset), rows, texts, recipe)
+    return replace(sample, split_rows=dataset.info.split_rows)
 
 
 def sample_of_starter(recipe: Recipe) -> RowSample:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,9 @@ from engine.errors import UserError
 from engine.home import Home
 from engine.messages import DataStep
 from engine.prepare import prepare_rows
+from engine.processes import create_run
 from engine.recipe import Recipe
+from engine.row_sample import sample_of_dataset
 
 LABELS = ["account"] * 40 + ["billing"] * 15 + ["shipping"] * 5
 ROWS = [
@@ -307,3 +310,17 @@ def test_synonyms_from_a_list_and_from_wordnet(take: Import, library: DataLibrar
     with pytest.raises(UserError) as refusal:
         find_synonyms(str(tmp_path / "nowhere"))
     assert refusal.value.code == "thesaurus-missing"
+
+
+def test_a_run_and_its_estimate_count_the_rows_of_the_split(take: Import, tiny_home: Home):
+    take(ROWS).apply("rows", split(method="group", column="user", validation=0.2, test=0.2))
+    recipe = Recipe.from_dict({"model": "tiny", "data": "rows", "max_seq_len": 128, "num_epochs": 1.0})
+    num_train = DataLibrary(tiny_home).info("rows").split_rows["train"]
+    frozen = Recipe.load(tiny_home.run(create_run(tiny_home, recipe)) / "recipe.toml")
+    assert frozen.num_steps == math.ceil(
+        num_train / (recipe.micro_batch_size * recipe.gradient_accumulation_steps)
+    )
+    sample = sample_of_dataset(tiny_home, recipe, tiny_home.models / "tiny")
+    assert sample is not None
+    assert sample.num_train_rows(recipe) == num_train
+    assert sample.num_val_rows(recipe.replace(validation_fraction=0.0)) == 0
