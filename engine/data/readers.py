@@ -11,7 +11,7 @@ from engine.data.json_rows import is_squad, read_json, read_json_lines, read_squ
 from engine.data.line_blocks import SMALL_BYTES
 from engine.data.rows import Row
 from engine.data.sheet_rows import read_sheet
-from engine.data.sources import MARKS, Source, data_suffix, find_codec
+from engine.data.sources import MARKS, Source, data_suffix, find_codec, readable
 from engine.data.table_rows import find_dialect, read_table
 from engine.data.text_rows import read_text
 from engine.data.translation_rows import read_catalogue, read_memory
@@ -70,7 +70,7 @@ def sources_of(paths: Sequence[str | Path], text_unit: str = "") -> tuple[list[S
         if path.is_dir() or is_archive(path, head):
             contents = contents_of(path, tuple(READERS))
             sources += contents.sources
-            skipped += contents.skipped
+            skipped += map(readable, contents.skipped)
             continue
         label = path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}"
         sources.append(Source(path, label, columns={"label": labels[path.name]} if labels else None))

@@ -67,9 +67,9 @@ class Source:
         unit: str = "",
     ) -> None:
         self.path = path
-        self.label = label
+        self.label = readable(label)
         self.suffix = data_suffix(path.name)
-        self.columns = dict(columns or {})
+        self.columns = {name: readable(value) for name, value in (columns or {}).items()}
         self.unit = unit
         self.num_bytes = path.stat().st_size if num_bytes is None else num_bytes
         self.is_member = opener is not None
@@ -175,6 +175,11 @@ def _damage_named(label: str) -> Iterator[None]:
             "{file} is damaged: it cannot be unpacked to its end ({reason}). Nothing was imported.",
             file=label, reason=str(error)[:200] or type(error).__name__,
         ) from None  # fmt: skip
+
+
+def readable(name: str) -> str:
+    """A file's name as a text: old disks hold names whose bytes are none."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def bomb(label: str) -> UserError:

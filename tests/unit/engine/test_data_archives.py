@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -207,3 +208,15 @@ def test_too_many_files_and_locked_and_torn_archives_are_refused(library: DataLi
     body = whole.index(b"a.csv") + 10
     changed.write_bytes(whole[:body] + b"\xff" + whole[body + 1 :])
     assert refused(library, changed).code == "archive-broken"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there may a name be any bytes")
+def test_names_whose_bytes_are_no_text_are_written_readably(home: Home, tmp_path: Path) -> None:
+    folder = tmp_path / "old\udcff"
+    folder.mkdir()
+    (folder / "a\udcfe.jsonl").write_text('{"prompt":"a","completion":"b"}\n{"prompt":"a"}\n')
+    (folder / "picture\udcfd.png").write_bytes(b"\x89PNG\0")
+    for paths in ([folder], [folder / "a\udcfe.jsonl"]):
+        report = DataLibrary(home).import_files(paths, f"rows {len(str(paths))}")
+        assert [issue.row for issue in report.issues] == [2]
+        assert "a?.jsonl" in report.issues[0].file
