@@ -130,7 +130,7 @@ class RowsModel(QAbstractTableModel):
     def flags(self, index: Index) -> Qt.ItemFlag:
         """A cell can be edited where `is_editable` says so and its row is here."""
         flags = super().flags(index)
-        if self.is_editable and index.isValid() and self.position_at(index.row()) is not None:
+        if self.is_editable and index.isValid() and index.row() - index.row() % PAGE_ROWS in self._pages:
             flags |= Qt.ItemFlag.ItemIsEditable
         return flags
 

@@ -19,6 +19,7 @@ from gui.models.data_list import reason_words, rows_words, shape_words
 from gui.models.issues import issue_sentence
 from gui.models.rows import RowsModel
 from gui.service import Ticket
+from gui.widgets.fields import ElidedComboBox
 from gui.widgets.form import Form
 from gui.widgets.page import button, line
 from gui.widgets.role_header import IGNORE, RoleHeader
@@ -33,6 +34,13 @@ if TYPE_CHECKING:
 ISSUES_SHOWN = 3
 PREVIEW_ROWS = 50
 LONGEST_NAME = 80
+UNITS = (
+    ("", "As fits the file"),
+    ("line", "A row a line"),
+    ("paragraph", "A row a paragraph"),
+    ("file", "A row a file"),
+)
+TEXT_ENDINGS = re.compile(r"\.(txt|md|text)(\.gz|\.zst)?$", re.IGNORECASE)
 FORBIDDEN_IN_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
 
 
@@ -56,8 +64,16 @@ class ImportSheet(QWidget):
 
     def begin(self, paths: Sequence[str], taken_names: Sequence[str]) -> None:
         """Read the head of the files and show what they would become."""
-        self._abandon()
         self._paths, self._taken = tuple(paths), frozenset(name.casefold() for name in taken_names)
+        self._name.clear()
+        self._unit.blockSignals(True)
+        self._unit.setCurrentIndex(0)
+        self._unit.blockSignals(False)
+        self._look()
+
+    def _look(self) -> None:
+        """Ask what the files would become, as they are cut now."""
+        self._abandon()
         self._preview = None
         self._error.dismiss()
         self._model.reset((), 0)
@@ -69,7 +85,7 @@ class ImportSheet(QWidget):
                 self._show_preview(preview)
 
         self._ticket = self._librarian.ask(
-            PreviewData(self._paths, PREVIEW_ROWS), answered,
+            PreviewData(self._paths, PREVIEW_ROWS, self._text_unit()), answered,
             on_news=self._progress.update_progress, on_failed=lambda error: self._on_failed(error, asked_in),
         )  # fmt: skip
         self._progress.begin("Reading the file", self._ticket.cancel)
@@ -106,8 +122,17 @@ class ImportSheet(QWidget):
         self._name.textChanged.connect(lambda _text: self._check_name())
         self._name.returnPressed.connect(self._import)
         self._name_row = form.add("Name", self._name)
+        self._unit = ElidedComboBox()
+        self._unit.setMaximumWidth(200)
+        for value, _words in UNITS:
+            self._unit.addItem("", value)
+        self._unit.currentIndexChanged.connect(lambda _index: self._look())
+        self._unit_row = form.add("Cut into", self._unit)
         self._form = form
         return form
+
+    def _text_unit(self) -> str:
+        return str(self._unit.currentData() or "")
 
     def _build_table(self) -> Table:
         self._table = Table()
@@ -143,8 +168,9 @@ class ImportSheet(QWidget):
         self._model.reset(columns, len(rows))
         if rows:
             self._model.put_page(RowsPage("", 0, columns, rows, len(rows), tuple(range(len(rows)))))
-        self._name.setText(free_name(preview.info.name or Path(self._paths[0]).stem, self._taken))
-        self._name.setFocus()
+        if not self._name.text():
+            self._name.setText(free_name(preview.info.name or Path(self._paths[0]).stem, self._taken))
+            self._name.setFocus()
         self._write()
 
     def _import(self) -> None:
@@ -152,7 +178,12 @@ class ImportSheet(QWidget):
             return
         roles = self._header.roles()
         found = {column: self._preview.info.roles.get(column, "ignore") for column in roles}
-        request = ImportData(self._paths, self._name.text().strip(), {} if roles == found else roles)
+        request = ImportData(
+            self._paths,
+            self._name.text().strip(),
+            {} if roles == found else roles,
+            text_unit=self._text_unit(),
+        )
         self._error.dismiss()
         asked_in = self._round
 
@@ -176,8 +207,7 @@ class ImportSheet(QWidget):
         if error.code == "cancelled" and was_reading:
             self.left.emit()
         elif error.code != "cancelled":
-            paths, taken = self._paths, tuple(self._taken)
-            self._error.show_error(error, (lambda: self.begin(paths, taken)) if was_reading else None)
+            self._error.show_error(error, self._look if was_reading else None)
 
     def _end(self) -> None:
         self._ticket = None
@@ -210,6 +240,10 @@ class ImportSheet(QWidget):
         self._issues.setVisible(preview is not None and bool(preview.issues))
         self._header.set_choosable(not busy)
         self._name.setEnabled(not busy)
+        self._unit.setEnabled(not busy)
+        self._unit_row.set_visible(all(TEXT_ENDINGS.search(path) for path in self._paths))
+        for place, (_value, words) in enumerate(UNITS):
+            self._unit.setItemText(place, tr(words))
         self._go.setVisible(preview is not None)
         self._go.setEnabled(False)
         if preview is not None:

@@ -5,14 +5,14 @@ Owns the question ListSteps. A step is made in data_step_sheet.py; edits come fr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QMenu, QStackedWidget, QVBoxLayout, QWidget
 
-from engine.messages import DatasetInfo, Failed, ListSteps, StepKind, StepKinds
+from engine.messages import DatasetInfo, DataStep, Failed, ListSteps, StepKind, StepKinds
 from gui.models.data_list import rows_words
 from gui.panels.data_versions import Versions, versions_words
 from gui.widgets.page import ScrollColumn, button, line
@@ -32,6 +32,7 @@ FAMILY_WORDS = {
     "augment": "Augment",
     "edit": "Edit",
 }
+EDIT = "edit"  # the kind that changes by hand are recorded as
 HASH_SHOWN = 8
 LISTED = 6  # values of a list that are named
 
@@ -163,17 +164,23 @@ class StepsView(QWidget):
         body.addWidget(
             StepLine(tr("Original"), "", rows_words(original), versions[0].hash if versions else "")
         )
-        for number, step in enumerate(info.steps, 1):
-            rows, digest = "", info.hash if number == len(info.steps) else ""
+        for first, last in runs_of_edits(info.steps):
+            rows, digest = "", info.hash if last == len(info.steps) else ""
             if versions:
-                rows = versions_words(versions[number - 1].num_rows, versions[number].num_rows)
-                digest = versions[number].hash
+                rows = versions_words(versions[first - 1].num_rows, versions[last].num_rows)
+                digest = versions[last].hash
             body.addWidget(line())
-            title = f"{number}. {self.title_of(step.kind)}"
-            body.addWidget(
-                StepLine(title, settings_words(self._kinds.get(step.kind), step.settings), rows, digest)
-            )
+            body.addWidget(StepLine(*self._words_of(info.steps, first, last), rows, digest))
         body.addStretch(1)
+
+    def _words_of(self, steps: Sequence[DataStep], first: int, last: int) -> tuple[str, str]:
+        """The name and the settings of one step; of several edits how many they are."""
+        step = steps[last - 1]
+        if first == last:
+            settings = settings_words(self._kinds.get(step.kind), step.settings)
+            return f"{last}. {self.title_of(step.kind)}", settings
+        count = tr("{count} changes", count=f"{last - first + 1:,}")
+        return f"{first} – {last}. {self.title_of(step.kind)}", count
 
     def _write_buttons(self) -> None:
         is_idle = not self._versions.is_busy
@@ -205,6 +212,17 @@ class StepLine(QWidget):
         self.setAccessibleName(
             ", ".join(part for part in (title, settings, rows, digest[:HASH_SHOWN]) if part)
         )
+
+
+def runs_of_edits(steps: Sequence[DataStep]) -> list[tuple[int, int]]:
+    """(first, last) of each line of the list, counted from 1: edits that follow one another are one line."""
+    lines: list[tuple[int, int]] = []
+    for number, step in enumerate(steps, 1):
+        if step.kind == EDIT and lines and steps[number - 2].kind == EDIT:
+            lines[-1] = (lines[-1][0], number)
+        else:
+            lines.append((number, number))
+    return lines
 
 
 def settings_words(kind: StepKind | None, settings: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication
 
 from engine.home import Home
-from engine.messages import DeleteRows, Failed, ImportData, ListData, ReadRows, SetRoles
+from engine.messages import DeleteRows, Failed, ImportData, ListData, PreviewData, ReadRows, SetRoles
 from gui.panels.data import ABOUT_TAB, ISSUES_TAB, ROWS_TAB, TOKENS_TAB, DataPanel
 from gui.panels.data_import import free_name, name_problem
 from gui.panels.data_rows import readable
@@ -283,6 +283,23 @@ def test_chosen_roles_travel_with_the_import(panel: DataPanel, workbench: FakeWo
     qtbot.waitUntil(lambda: chosen(panel) == "a")
     roles = {"question": "prompt", "answer": "completion", "source": "system"}
     assert workbench.librarian.asked_of(ImportData)[-1].roles == roles
+
+
+def test_a_text_is_cut_as_chosen(panel: DataPanel, workbench: FakeWorkbench, qtbot) -> None:
+    panel.open(["/somewhere/poems.txt"])
+    sheet = panel._sheet
+    qtbot.waitUntil(sheet._go.isEnabled)
+    sheet._name.setText("verses")
+    assert sheet._unit.isVisible()
+    sheet._unit.setCurrentIndex(sheet._unit.findData("paragraph"))
+    qtbot.waitUntil(sheet._go.isEnabled)
+    assert [request.text_unit for request in workbench.librarian.asked_of(PreviewData)] == ["", "paragraph"]
+    qtbot.mouseClick(sheet._go, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: chosen(panel) == "verses")
+    assert workbench.librarian.asked_of(ImportData)[-1].text_unit == "paragraph"
+    panel.open(["/somewhere/a.csv"])
+    qtbot.waitUntil(sheet._go.isEnabled)
+    assert not sheet._unit.isVisible() and sheet._text_unit() == "" and sheet._name.text() == "a"
 
 
 def test_names_are_checked_and_made_free() -> None:

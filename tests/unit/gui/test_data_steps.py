@@ -32,7 +32,7 @@ from gui.panels.data_changes import ChangesView, Piece, compared, marked
 from gui.panels.data_export import file_and_format
 from gui.panels.data_step_form import PLAINLY, StepForm
 from gui.panels.data_step_sheet import account_words
-from gui.panels.data_steps import settings_words
+from gui.panels.data_steps import StepLine, runs_of_edits, settings_words
 from gui.service import Service
 from gui.theme import theme
 from gui.words import language
@@ -329,6 +329,20 @@ def test_the_account_says_what_becomes_of_rows() -> None:
     assert account_words(StepPreview(10, 8, 2, {}, (), ())) == "10 → 8 rows · 2 removed"
     assert account_words(StepPreview(10, 12, 2, {}, (), ())) == "10 → 12 rows · 2 added"
     assert account_words(StepPreview(10, 8, 5, {}, (), ())) == "10 → 8 rows · 5 changed, added or removed"
+
+
+def test_edits_that_follow_one_another_are_one_line(
+    qtbot, panel: DataPanel, workbench: FakeWorkbench
+) -> None:
+    edits = [DataStep("edit", {"action": "cell", "rows": [n], "values": {"answer": "x"}}) for n in range(3)]
+    clean = DataStep("clean")
+    assert runs_of_edits([*edits, clean, edits[0]]) == [(1, 3), (4, 4), (5, 5)]
+    workbench.librarian._with_steps("reviews", (*edits, clean))
+    workbench.library_changed.emit()
+    panel._tabs.setCurrentIndex(STEPS_TAB)
+    qtbot.waitUntil(lambda: bool(panel._steps._kinds) and panel._tabs.tabText(STEPS_TAB) == "Data steps (4)")
+    lines = [line.accessibleName() for line in panel._steps.findChildren(StepLine)]
+    assert len(lines) == 3 and lines[1].startswith("1 – 3. Edit by hand, 3 changes, 993 → 993 rows")
 
 
 def test_settings_are_told_by_their_titles() -> None:
