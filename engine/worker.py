@@ -58,7 +58,7 @@ class Worker:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._home = Home(folder.parent.parent)
-        self._recipe = Recipe.load(folder / RECIPE_NAME)
+        self._recipe: Recipe
         self._earlier = [entry.event for entry in read_journal(folder)[0]]
         self._journal = JournalWriter(folder, folder.name)
         self._last_measured = 0.0
@@ -67,9 +67,10 @@ class Worker:
 
     def run(self) -> int:
         _be_nice(self._process)
-        _limit_threads(self._recipe.num_threads or 1)
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
         try:
+            self._recipe = Recipe.load(self._folder / RECIPE_NAME)
+            _limit_threads(self._recipe.num_threads or 1)
             self._train()
         except Exception as error:  # every end becomes an event
             log.exception("the run failed")

@@ -215,6 +215,19 @@ def test_a_run_needs_its_data_and_its_model(rows_home: Home) -> None:
     assert list(rows_home.runs.iterdir()) == []
 
 
+@pytest.mark.parametrize(("content", "code"), [(None, "recipe-missing"), ("rank = 'x'", "recipe-invalid")])
+def test_a_run_whose_recipe_is_gone_or_broken_fails_with_a_sentence(
+    rows_home: Home, content: str | None, code: str
+) -> None:
+    run_id = create_run(rows_home, recipe())
+    folder = run_folder(rows_home, run_id)
+    path = folder / "recipe.toml"
+    path.unlink() if content is None else path.write_text(content)
+    start_run(rows_home, run_id)
+    assert wait_for(folder, has(m.RunFailed))[-1].event.code == code
+    wait_until_gone(folder)
+
+
 def test_an_adapter_is_not_trained_as_if_it_were_its_base(rows_home: Home) -> None:
     adapter = create_run(rows_home, recipe())
     for source in (adapter, f"{adapter}@7"):
