@@ -52,7 +52,7 @@ def handlers(home: Home) -> Handlers:
         DeleteData: desk.delete,
         ViewTokens: desk.view_tokens,
         CountTokens: desk.count_tokens,
-        **step_handlers(home),
+        **step_handlers(home, desk.let_go),
     }
 
 
@@ -117,6 +117,10 @@ class _Desk:
     def count_tokens(self, request: CountTokens, errand: Errand) -> TokenStatistics:
         tokenizer = load_tokenizer(model_folder(self._home, request.model))
         return count_tokens(self._dataset(request.data), tokenizer, recipe_of(request.recipe), errand.progress)
+
+    def let_go(self) -> None:
+        """Close the data sets that are kept open: some systems cannot replace an open file."""
+        self._open.cache_clear()
 
     def _dataset(self, name: str) -> Dataset:
         info = self._library.info(name)

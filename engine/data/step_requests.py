@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,12 @@ from engine.messages import (
 from engine.service import Errand, Handlers
 
 
-def handlers(home: Home) -> Handlers:
-    """The handlers of these requests for the service process of this home."""
-    desk = _StepDesk(home)
+def handlers(home: Home, let_go: Callable[[], None]) -> Handlers:
+    """The handlers of these requests for the service process of this home.
+
+    `let_go` is called before a data set is replaced: whoever keeps its files open closes them.
+    """
+    desk = _StepDesk(home, let_go)
     return {
         ListSteps: desk.list_steps,
         PreviewStep: desk.preview,
@@ -47,8 +51,9 @@ def handlers(home: Home) -> Handlers:
 
 
 class _StepDesk:
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, let_go: Callable[[], None]) -> None:
         self._home = home
+        self._let_go = let_go
         self._library = DataLibrary(home)
         self._steps = DataSteps(home)
 
@@ -61,9 +66,11 @@ class _StepDesk:
         )
 
     def apply(self, request: ApplyStep, errand: Errand) -> DatasetInfo:
+        self._let_go()
         return self._steps.apply(request.name, request.step, errand.progress, errand.check)
 
     def set_steps(self, request: SetSteps, errand: Errand) -> DatasetInfo:
+        self._let_go()
         return self._steps.set_steps(request.name, request.steps, errand.progress, errand.check)
 
     def edit_cell(self, request: EditCell, errand: Errand) -> DatasetInfo:
@@ -94,4 +101,5 @@ class _StepDesk:
         return describe_data(dataset, recipe, tokenizer, errand.progress, errand.check)
 
     def _edited(self, name: str, settings: dict[str, Any], errand: Errand) -> DatasetInfo:
+        self._let_go()
         return self._steps.apply(name, DataStep("edit", settings), errand.progress, errand.check)

@@ -27,11 +27,6 @@ def choice(
     )
 
 
-def choices(name: str, title: str, options: Mapping[str, str], help: str = "") -> StepSetting:
-    """Any number of options; all of them by default."""
-    return StepSetting(name, "choices", list(options), title, help, tuple(options), tuple(options.values()))
-
-
 def whole(
     name: str, title: str, default: int, help: str = "", *, minimum: int = 0, maximum: int | None = None
 ) -> StepSetting:

@@ -16,9 +16,12 @@ from engine.data.steps.step import Findings
 AROUND = st.sampled_from(["", " ", "：", "，", "“", "(", "call ", "电话", "是", "\n"])
 
 
+SURE = {kind: find for kind, find in FINDERS.items() if kind != "name"}  # names are a guess
+
+
 def masked(text: str) -> tuple[str, Counter[str]]:
     findings = Findings()
-    return mask_text(text, FINDERS, findings), findings.counts
+    return mask_text(text, SURE, findings), findings.counts
 
 
 def id_card(digits: str) -> str:
@@ -94,6 +97,14 @@ def test_each_kind(text: str, expected: str):
 )
 def test_what_only_looks_like_it_stays(text: str):
     assert masked(text)[0] == text
+
+
+def test_chinese_names():
+    findings = Findings()
+    text = "请联系王小明，或者李娜老师。电话13812345678。"
+    assert mask_text(text, FINDERS, findings) == "请联系[NAME]，或者[NAME]老师。电话[PHONE]。"
+    assert findings.counts == {"name": 2, "phone": 1}
+    assert mask_text("今天天气很好，我在北京等火车。", FINDERS, findings) == "今天天气很好，我在北京等火车。"
 
 
 def test_check_digits():
