@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pytestqt.qtbot import QtBot
 
 from engine import messages as m
 from engine.data.library import DataLibrary
@@ -20,6 +21,7 @@ from engine.errors import UserError
 from engine.home import Home
 from engine.journal import Entry, read_journal
 from engine.processes import (
+    PROGRAM_FOLDER,
     create_run,
     is_alive,
     run_folder,
@@ -28,6 +30,8 @@ from engine.processes import (
     start_run,
 )
 from engine.recipe import Recipe
+from gui.backstage import Backstage
+from gui.live_run import RunMonitor
 from storage.history import History
 
 WAIT_S = 120
@@ -234,3 +238,30 @@ def test_an_adapter_is_not_trained_as_if_it_were_its_base(rows_home: Home) -> No
         with pytest.raises(UserError, match="is an adapter on 'tiny'"):
             create_run(rows_home, recipe(model=source))
     assert create_run(rows_home, recipe(model=create_run(rows_home, recipe(method="full"))))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_the_next_window_shows_every_step_once(rows_home: Home, qtbot: QtBot) -> None:
+    """A real window is killed over a run that was itself killed and has repeated steps in its journal."""
+    run_id = create_run(rows_home, recipe(num_steps=80))
+    folder = run_folder(rows_home, run_id)
+    start_run(rows_home, run_id)
+    wait_for(folder, reached(10))
+    os.kill(worker_pid(folder), signal.SIGKILL)
+    wait_until_gone(folder)
+    command = [sys.executable, str(PROGRAM_FOLDER / "main.py"), "--home", str(rows_home.root)]
+    window = psutil.Popen(command, env=os.environ | {"QT_QPA_PLATFORM": "offscreen"})
+    start_run(rows_home, run_id)
+    before = len(read_journal(folder)[0])
+    wait_for(folder, reached(12, before))
+    assert window.is_running()
+    window.kill()
+    window.wait()
+    backstage = Backstage()
+    monitor = RunMonitor(rows_home, backstage)
+    qtbot.waitUntil(lambda: run_id in monitor.runs, timeout=20_000)
+    qtbot.waitUntil(lambda: monitor.runs[run_id].is_over, timeout=WAIT_S * 1000)
+    assert monitor.runs[run_id].status == "finished"
+    assert monitor.runs[run_id].series["train_loss"] == losses(folder)
+    assert sorted(losses(folder)) == list(range(1, 81))
+    backstage.close()

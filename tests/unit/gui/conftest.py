@@ -1,14 +1,10 @@
-"""Tests of the window: without a screen where there is none, in English and light unless a test says otherwise."""
+"""Tests of the window: in English and light unless a test says otherwise."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
-
-if not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")):
-    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 
 @pytest.fixture(autouse=True)
