@@ -30,6 +30,7 @@ BLOCKS = (
     "p,div,h1,h2,h3,h4,h5,h6,ul,ol,li,dl,dt,dd,table,tr,pre,blockquote,section,article,figure,form,header,footer,"
     "main,aside,nav,hr"
 )
+BLOCK = re.compile(r"<(?:p|div|br|li|tr|h[1-6]|table|ul|ol|body|html|section|article)\b", re.IGNORECASE)
 INVISIBLE = ["script", "style", "template", "head", "noscript", "iframe", "svg", "math"]
 # Characters that steer a terminal or a layout and mean nothing in a text; line ends and tabs stay, and so do the
 # joiners (U+200C, U+200D) that emoji and some scripts are written with.
@@ -53,8 +54,7 @@ def html_to_text(text: str) -> str:
         return text
     from selectolax.lexbor import LexborHTMLParser
 
-    source = text if "<pre" in text.lower() else re.sub(r"\s+", " ", re.sub(r"\n(?=\s*[^<\s])", "<br>", text))
-    page = LexborHTMLParser(source if "<" in text else text)
+    page = LexborHTMLParser(_with_line_ends(text))
     page.strip_tags(INVISIBLE)
     for line_end in page.css("br"):
         line_end.replace_with("\n")
@@ -65,6 +65,16 @@ def html_to_text(text: str) -> str:
         block.insert_after("\n")
     shown = page.body.text(deep=True, separator="") if page.body is not None else ""
     return EMPTY_LINES.sub("\n\n", LINE_EDGES.sub("\n", re.sub(r"[ \t]+", " ", shown))).strip()
+
+
+def _with_line_ends(text: str) -> str:
+    """The source with the line ends that mean something as tags: all of them in a text with a few tags, none where
+    blocks make the lines."""
+    if "<" not in text or "<pre" in text.lower():
+        return text
+    if BLOCK.search(text):
+        return re.sub(r"\s+", " ", text)
+    return text.replace("\n", "<br>")
 
 
 def repair_unicode(text: str) -> str:
