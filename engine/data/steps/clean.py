@@ -6,16 +6,20 @@ unwrapped once: a text *about* tags, written with entities, keeps them.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
+
+import platformdirs
 
 from engine.data.steps.settings import COLUMNS, choice, switch, whole
 from engine.data.steps.step import Change, Findings, Rows, Settings, Step
 from engine.data.steps.stop_words import CHINESE_WORDS, ENGLISH_WORDS
-from engine.data.steps.texts import TextChange, joined, map_texts, text_columns
+from engine.data.steps.texts import TextChange, map_texts, text_columns, texts_of
 from engine.messages import StepKind, StepSetting
 
 MAX_ROUNDS = 10
@@ -164,6 +168,11 @@ def chinese_cutter() -> Callable[[str], Iterator[str]]:
     import jieba
 
     jieba.setLogLevel(logging.WARNING)
+    # It keeps its prepared words in a file, by default where anybody can write.
+    place = Path(platformdirs.user_cache_dir("tunebench", appauthor=False))
+    with contextlib.suppress(OSError):
+        place.mkdir(parents=True, exist_ok=True)
+        jieba.dt.tmp_dir = str(place)
     jieba.initialize()
     cut: Callable[[str], Iterator[str]] = jieba.cut
     return cut
@@ -237,15 +246,28 @@ def length_changes(rows: Rows, settings: Settings, findings: Findings) -> Iterat
     columns = text_columns(rows, settings)
     low, high = settings["min_chars"], settings["max_chars"]
     for position, origin, values in rows:
-        length = len(joined(values, columns))
+        length = sum(map(len, texts_of(values, columns)))
         after: dict[str, Any] | None = values
         if length < low:
             findings.counts["too_short"] += 1
             after = None
         elif high and length > high:
             findings.counts["too_long"] += 1
-            after = map_texts(values, columns, lambda text: text[:high].rstrip()) if settings["cut"] else None
+            after = map_texts(values, columns, _cutter(high)) if settings["cut"] else None
         yield Change(position, origin, values, after)
+
+
+def _cutter(limit: int) -> TextChange:
+    """Cuts texts that it is given one after the other so that they have at most so many characters together."""
+    left = limit
+
+    def cut(text: str) -> str:
+        nonlocal left
+        kept = text if len(text) <= left else text[:left].rstrip()
+        left -= len(kept)
+        return kept
+
+    return cut
 
 
 def changed_texts(rows: Rows, settings: Settings, change: TextChange) -> Iterator[Change]:
@@ -365,7 +387,9 @@ STEPS = (
             (
                 whole("min_chars", "At least", 1, "Characters of the row's texts together."),
                 whole("max_chars", "At most", 0, "0 means no limit."),
-                switch("cut", "Cut long texts instead of removing the row", default=False),
+                switch(
+                    "cut", "Cut long texts instead of removing the row", "From the end of the row.", default=False
+                ),
             ),
             ("too_short", "too_long"),
         ),

@@ -265,3 +265,27 @@ def test_every_word_of_the_forms_has_a_chinese_one():
         for setting in step.kind.settings:
             shown += [setting.title, setting.help, *setting.titles]
     assert sorted({text for text in shown if text} - words) == []
+
+
+def test_lengths_are_counted_over_the_row(steps: DataSteps, library: DataLibrary):
+    texts = [len(row["prompt"]) + len(row["completion"]) for row in ROWS]
+    short = min(texts)
+    removed = steps.preview("rows", DataStep("length", {"min_chars": 0, "max_chars": short}))
+    assert removed.counts == {"too_long": sum(length > short for length in texts)}
+    cut = DataStep("length", {"min_chars": 0, "max_chars": 60, "cut": True})
+    steps.apply("rows", cut)
+    rows = list(library.open("rows").all_values())
+    assert len(rows) == 60
+    assert all(len(row["prompt"]) + len(row["completion"]) <= 60 for row in rows)
+    assert steps.preview("rows", cut).num_changed == 0
+
+
+def test_what_changed_in_the_meantime_is_not_overwritten(steps: DataSteps, library: DataLibrary):
+    def meddle(*news: Any) -> None:
+        if not library.info("rows").steps:
+            DataSteps(steps._home).apply("rows", DataStep("mask"))
+
+    with pytest.raises(UserError) as refusal:
+        steps.apply("rows", DataStep("clean"), meddle)
+    assert refusal.value.code == "data-changed-meanwhile"
+    assert [step.kind for step in library.info("rows").steps] == ["mask"]
