@@ -47,6 +47,7 @@ LINE_EDGES = re.compile(r" ?\n ?")
 EMPTY_LINES = re.compile(r"\n{3,}")
 FULL_TO_HALF = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
 FULL_LETTERS = {full: half for full, half in FULL_TO_HALF.items() if chr(half).isalnum()} | {0x3000: 0x20}
+DIRECTIONS = {"simplified": "t2s", "traditional": "s2t", "taiwan": "s2tw", "hong-kong": "s2hk"}
 HALF_TO_FULL = {half: full for full, half in FULL_TO_HALF.items()}
 WORD = re.compile(r"\w+(?:['’]\w+)*")
 CJK = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
@@ -130,7 +131,8 @@ def _is_inside(text: str, place: int) -> bool:
 
 @functools.cache
 def chinese_converter(direction: str) -> TextChange:
-    """OpenCC's conversion: "t2s" to simplified, "s2t" to traditional characters, phrases in mind."""
+    """One of OpenCC's conversions, which know phrases: "t2s" to simplified, "s2t" to traditional characters, "s2tw" and
+    "s2hk" as they are written in Taiwan and Hong Kong."""
     import opencc
 
     convert: TextChange = opencc.OpenCC(direction).convert
@@ -220,10 +222,8 @@ def letters_changes(rows: Rows, settings: Settings, findings: Findings) -> Itera
             named.append(("width", lambda text: text.translate(FULL_LETTERS)))
         case "full":
             named.append(("width", lambda text: text.translate(HALF_TO_FULL)))
-    if settings["chinese"] != "keep":
-        named.append(
-            ("chinese", chinese_converter({"simplified": "t2s", "traditional": "s2t"}[settings["chinese"]]))
-        )
+    if settings["chinese"] in DIRECTIONS:
+        named.append(("chinese", chinese_converter(DIRECTIONS[settings["chinese"]])))
     if settings["case"] == "lower":
         named.append(("case", str.lower))
     if settings["punctuation"]:
@@ -346,7 +346,10 @@ STEPS = (
             (
                 choice(
                     "chinese", "Chinese characters",
-                    {"keep": "As they are", "simplified": "To simplified", "traditional": "To traditional"},
+                    {
+                        "keep": "As they are", "simplified": "To simplified", "traditional": "To traditional",
+                        "taiwan": "To traditional, as in Taiwan", "hong-kong": "To traditional, as in Hong Kong",
+                    },
                     "By OpenCC, which knows phrases as well as characters.",
                 ),
                 choice(

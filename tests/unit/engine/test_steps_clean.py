@@ -84,6 +84,7 @@ def test_white_space():
 def test_letters():
     assert chinese_converter("t2s")("軟體，頭髮和發展") == "软体，头发和发展"
     assert chinese_converter("s2t")("头发和发展") == "頭髮和發展"
+    assert chinese_converter("s2tw")("为什么在台湾") == "為什麼在臺灣"
     assert "ＡＢ１，。".translate(FULL_LETTERS) == "AB1，。"
     assert remove_punctuation("Well-known: it's “so”, 你好！") == "Well-known it's so 你好"
 
