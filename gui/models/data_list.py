@@ -106,6 +106,20 @@ def original_rows(info: DatasetInfo) -> int:
     return info.original_rows if info.steps else info.rows_kept
 
 
+def whole_account(info: DatasetInfo) -> str:
+    """The account of the import, and what steps made of the rows that were kept."""
+    words = account_sentence(info)
+    if not info.steps:
+        return words
+    versions = versions_words(original_rows(info), info.rows_kept)
+    return f"{words} · {tr('{versions} by steps', versions=versions)}"
+
+
+def versions_words(before: int, after: int) -> str:
+    """How many rows there were and are."""
+    return tr("{before} → {after}", before=f"{before:,}", after=rows_words(after))
+
+
 def shape_words(shape: str) -> str:
     return tr(SHAPE_WORDS[shape]) if shape in SHAPE_WORDS else shape
 

@@ -40,11 +40,13 @@ from gui.models.data_list import (
     ISSUES_ROLE,
     DataListModel,
     account_sentence,
-    original_rows,
     shape_words,
+    versions_words,
+    whole_account,
 )
 from gui.panels.data_about import AboutView
 from gui.panels.data_export import Exporter
+from gui.panels.data_formats import EXAMPLES, SUFFIXES
 from gui.panels.data_head import DataHead
 from gui.panels.data_import import ImportSheet
 from gui.panels.data_issues import IssuesView
@@ -54,7 +56,7 @@ from gui.panels.data_rows import RowsView
 from gui.panels.data_step_sheet import StepSheet
 from gui.panels.data_steps import StepsView
 from gui.panels.data_tokens import TokensView
-from gui.panels.data_versions import Versions, versions_words
+from gui.panels.data_versions import Versions
 from gui.service import Ticket
 from gui.widgets.drop_zone import DropZone, dropped_paths
 from gui.widgets.hairline_splitter import HairlineSplitter
@@ -67,20 +69,6 @@ from gui.words import bind, language, tr
 if TYPE_CHECKING:
     from gui.workbench import Workbench
 
-# What the engine reads, by the endings of names; each may be compressed besides.
-ENDINGS = (
-    "jsonl", "ndjson", "json", "csv", "tsv", "tab", "txt", "md", "text", "parquet", "arrow", "feather", "xlsx",
-    "xls", "ods", "po", "mo", "tmx", "yml", "yaml", "zip", "tar", "tgz", "tar.bz2", "tbz2", "tar.xz", "txz",
-    "gz", "zst",
-)  # fmt: skip
-SUFFIXES = " ".join(f"*.{ending}" for ending in ENDINGS)
-EXAMPLES = (
-    ("Prompt and completion", '{"prompt": "…", "completion": "…"}'),
-    ("Instruction", '{"instruction": "…", "input": "…", "output": "…"}'),
-    ("Chat", '{"messages": [{"role": "user", "content": "…"}, …]}'),
-    ("Table", "question,answer"),
-    ("Plain text", "one text a line, or a whole file"),
-)
 TABS = ("Rows", "Overview", "Tokens", "Data steps", "Issues", "About")
 ROWS_TAB, OVERVIEW_TAB, TOKENS_TAB, STEPS_TAB, ISSUES_TAB, ABOUT_TAB = range(len(TABS))
 
@@ -439,7 +427,7 @@ class DataPanel(Page):
         for index, text in enumerate(TABS):
             self._tabs.setTabText(index, tr(text))
         if self._info is not None:
-            account = f"{shape_words(self._info.shape)} · {account_words(self._info)}"
+            account = f"{shape_words(self._info.shape)} · {whole_account(self._info)}"
             self._head.write(self._list_model.title_of(self._info), account)
             if self._info.steps:
                 self._tabs.setTabText(STEPS_TAB, tr("Data steps ({count})", count=len(self._info.steps)))
@@ -456,12 +444,3 @@ class DataPanel(Page):
         self._sample_button.setEnabled(is_idle)
         self._more_samples.setVisible(any(not starter.installed for starter in self._starters))
         self._more_samples.setEnabled(is_idle)
-
-
-def account_words(info: DatasetInfo) -> str:
-    """Where every row that was read has gone; what steps made of the kept ones."""
-    words = account_sentence(info)
-    if not info.steps:
-        return words
-    versions = versions_words(original_rows(info), info.rows_kept)
-    return f"{words} · {tr('{versions} by steps', versions=versions)}"

@@ -173,7 +173,7 @@ def overlap_sentence(first: str, second: str, num_exact: int, num_near: int) -> 
     if not num_near:
         return tr("Nothing stands both in {one} and in {other}, not even nearly.", one=one, other=other)
     return tr(
-        "{near} of {other} also stand in {one}, {exact} of them word by word.",
+        "{near} of {other} stand in {one} too, the same or nearly so; {exact} of them word by word.",
         near=rows_words(num_near), exact=f"{num_exact:,}", one=one, other=other,
     )  # fmt: skip
 

@@ -5,16 +5,14 @@ Owns the questions for rows and for other roles; the library's list belongs to t
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QModelIndex, Qt, QTimer, Signal
-from PySide6.QtGui import QFont, QFontMetrics, QKeySequence, QShortcut, QTextCharFormat, QTextCursor
+from PySide6.QtGui import QFontMetrics, QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
     QLineEdit,
-    QTextEdit,
     QVBoxLayout,
     QWidget,
 )
@@ -26,6 +24,7 @@ from gui.models.rows import RowsModel
 from gui.panels.data_add_row import AddRowDialog
 from gui.panels.data_cell import CellDelegate
 from gui.panels.data_edits import Edits
+from gui.panels.data_row_text import RowText
 from gui.theme import theme
 from gui.widgets.hairline_splitter import HairlineSplitter
 from gui.widgets.page import button, icon_button
@@ -112,7 +111,8 @@ class RowsView(QWidget):
         layout.addWidget(self._progress)
         splitter = HairlineSplitter(Qt.Orientation.Vertical)
         splitter.addWidget(self._build_table())
-        splitter.addWidget(self._build_detail())
+        self._detail = RowText()
+        splitter.addWidget(self._detail)
         splitter.setStretchFactor(0, 3)
         splitter.setStretchFactor(1, 1)
         layout.addWidget(splitter, 1)
@@ -180,13 +180,6 @@ class RowsView(QWidget):
             shortcut = QShortcut(QKeySequence(key), self._table, context=Qt.ShortcutContext.WidgetShortcut)
             shortcut.activated.connect(slot)
         return self._table
-
-    def _build_detail(self) -> QTextEdit:
-        self._detail = QTextEdit(readOnly=True)
-        self._detail.setMinimumHeight(64)
-        bind(self._detail.setAccessibleName, "The whole row")
-        bind(self._detail.setPlaceholderText, "Choose a row to read all of it.")
-        return self._detail
 
     # ------------------------------------------------------------------------------------------- rows
 
@@ -364,41 +357,10 @@ class RowsView(QWidget):
         self._write_detail()
 
     def _write_detail(self) -> None:
-        """The whole of the chosen row, column by column, as plain text under each column's name."""
+        """The whole of the chosen row."""
         current = self._table.currentIndex()
         row = self._model.row_at(current.row()) if current.isValid() else None
-        self._detail.clear()
-        if row is None or self._info is None:
-            return
-        name, body = QTextCharFormat(), QTextCharFormat()
-        name.setFont(theme.font("quiet"))
-        name.setFontWeight(QFont.Weight.DemiBold)
-        name.setForeground(theme.color("quiet"))
-        body.setFont(theme.font("body"))
-        body.setForeground(theme.color("text"))
-        cursor = QTextCursor(self._detail.document())
-        for column, text in zip(self._info.columns, row, strict=False):
-            if not cursor.atStart():
-                cursor.insertText("\n\n", body)
-            cursor.insertText(column + "\n", name)
-            cursor.insertText(readable(text, self._info.roles.get(column, "")), body)
-        self._detail.moveCursor(QTextCursor.MoveOperation.Start)
-
-
-def readable(text: str, role: str) -> str:
-    """A cell as a person reads it: chat messages as "who: what", everything else unchanged."""
-    if role != "messages":
-        return text
-    try:
-        messages = json.loads(text)
-        return "\n".join(f"{_speaker(message)}: {_said(message)}" for message in messages)
-    except (ValueError, TypeError, AttributeError):
-        return text  # not the JSON of a chat: shown as it is
-
-
-def _speaker(message: dict[str, str]) -> str:
-    return str(message.get("role") or message.get("from") or "?")
-
-
-def _said(message: dict[str, str]) -> str:
-    return str(message.get("content") or message.get("value") or "")
+        if self._info is not None and row is not None:
+            self._detail.show_row(self._info.columns, row, self._info.roles)
+        else:
+            self._detail.clear()

@@ -30,7 +30,7 @@ from gui.widgets.fields import ElidedComboBox, inset_text
 from gui.widgets.form import FormRow
 from gui.widgets.page import button
 from gui.widgets.text import label
-from gui.words import bind, language, tr
+from gui.words import bind, tr
 
 PLAINLY = 5  # this many settings are shown at once, the others on demand
 LARGEST = 2_000_000_000
@@ -79,8 +79,7 @@ class StepForm(QWidget):
             for field in list(self._fields.values())[PLAINLY:]:
                 self._set_shown(field, False)
         self._mark()
-        self._write()
-        language.changed.connect(self._write)
+        self.retranslate()
 
     def settings(self) -> dict[str, Any]:
         """The values that are not the defaults, by name."""
@@ -268,11 +267,13 @@ class StepForm(QWidget):
         for name, field in self._fields.items():
             field.row.set_changed(name in differing and not field.row.control.isHidden())
 
-    def _write(self) -> None:
+    def retranslate(self) -> None:
         for box, place, title in self._titled:
             box.setItemText(place, tr(title))
         for field in self._fields.values():
             self._show_help(field)
+            if isinstance(field.row.control, ColumnsButton):
+                field.row.control.retranslate()
 
     def _unfold(self) -> None:
         self._fold.hide()
@@ -298,8 +299,7 @@ class ColumnsButton(QPushButton):
         self.setMenu(self._menu)
         self.setFixedWidth(WIDEST)
         self.setProperty("elides", True)
-        language.changed.connect(self._write)
-        self._write()
+        self.retranslate()
 
     def columns(self) -> list[str]:
         return [name for name, action in self._actions.items() if action.isChecked()]
@@ -309,15 +309,15 @@ class ColumnsButton(QPushButton):
         for name, action in self._actions.items():
             with QSignalBlocker(action):
                 action.setChecked(name in names)
-        self._write()
+        self.retranslate()
         if self.columns() != before:
             self.changed.emit()
 
     def _on_toggled(self, _on: bool) -> None:
-        self._write()
+        self.retranslate()
         self.changed.emit()
 
-    def _write(self) -> None:
+    def retranslate(self) -> None:
         names = self.columns()
         words = tr("All columns in use")
         if names:

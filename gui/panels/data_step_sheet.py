@@ -21,10 +21,9 @@ from engine.messages import (
     StepKind,
     StepPreview,
 )
-from gui.models.data_list import rows_words
+from gui.models.data_list import rows_words, versions_words
 from gui.panels.data_changes import ChangesView
 from gui.panels.data_step_form import StepForm
-from gui.panels.data_versions import versions_words
 from gui.sentences import is_cancelled, sentence
 from gui.service import Ticket
 from gui.theme import set_role
@@ -60,7 +59,7 @@ class StepSheet(QWidget):
         self._settle = QTimer(self, singleShot=True, interval=SETTLE_MS)
         self._settle.timeout.connect(self.look)
         self._build()
-        language.changed.connect(self._write)
+        language.changed.connect(self._on_language_changed)
 
     def begin(self, info: DatasetInfo, kind: StepKind) -> None:
         """Show the form of a kind with its defaults, and what they would change."""
@@ -68,7 +67,9 @@ class StepSheet(QWidget):
         self._info, self._kind = info, kind
         self._form = StepForm(kind, info.columns)
         self._form.changed.connect(self._on_changed)
-        self._form_column.takeWidget()
+        before = self._form_column.takeWidget()
+        if before is not None:
+            before.deleteLater()
         self._form_column.setWidget(self._form)
         self._form.setAutoFillBackground(False)
         self._form_column.setVisible(bool(kind.settings))
@@ -236,6 +237,11 @@ class StepSheet(QWidget):
         self.left.emit()
 
     # ------------------------------------------------------------------------------------------ writing
+
+    def _on_language_changed(self) -> None:
+        if self._form is not None:
+            self._form.retranslate()
+        self._write()
 
     def _write(self) -> None:
         if self._kind is None:

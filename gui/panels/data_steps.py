@@ -13,8 +13,8 @@ from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QMenu, QStackedWidget, QVBoxLayout, QWidget
 
 from engine.messages import DatasetInfo, DataStep, Failed, ListSteps, StepKind, StepKinds
-from gui.models.data_list import rows_words
-from gui.panels.data_versions import Versions, versions_words
+from gui.models.data_list import rows_words, versions_words
+from gui.panels.data_versions import Versions
 from gui.widgets.page import ScrollColumn, button, line
 from gui.widgets.states import EmptyState, ErrorCard
 from gui.widgets.text import ElidedLabel, label
@@ -234,7 +234,8 @@ def settings_words(kind: StepKind | None, settings: Mapping[str, Any]) -> str:
         words = dict(zip(setting.choices, setting.titles, strict=False)) if setting else {}
         is_rows = setting is not None and setting.type == "positions"
         shown = [position + 1 for position in value] if is_rows else value
-        parts.append(f"{tr(setting.title) if setting else name}: {value_words(shown, words)}")
+        title = tr(setting.title) if setting else name
+        parts.append(tr("{name}: {value}", name=title, value=value_words(shown, words)))
     return " · ".join(parts)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, Signal
 
 from engine.messages import DatasetInfo, DataStep, Failed, SetSteps
-from gui.models.data_list import rows_words
+from gui.models.data_list import versions_words
 from gui.sentences import is_cancelled
 from gui.words import tr
 
@@ -74,8 +74,3 @@ class Versions(QObject):
         self._ticket = None
         self._progress.finish()
         self.busy.emit(False)
-
-
-def versions_words(before: int, after: int) -> str:
-    """How many rows there were and are."""
-    return tr("{before} → {after}", before=f"{before:,}", after=rows_words(after))

@@ -14,8 +14,9 @@ from engine.data.archives import TAR_NAMES
 from engine.data.readers import READERS
 from engine.home import Home
 from engine.messages import DescribeData, Failed, ImportData, PreviewData, SplitStatistics
-from gui.panels.data import ENDINGS, OVERVIEW_TAB, SUFFIXES, TOKENS_TAB, DataPanel
+from gui.panels.data import OVERVIEW_TAB, TOKENS_TAB, DataPanel
 from gui.panels.data_figures import fact_lines, language_words, overlap_sentence
+from gui.panels.data_formats import ENDINGS, SUFFIXES
 from gui.panels.data_overview import BY_ITSELF_ROWS
 from gui.panels.data_paste import suffix_of, write_pasted
 from gui.service import Service
@@ -79,7 +80,7 @@ def test_splits_stand_beside_each_other_and_their_overlap_is_told(
     qtbot.waitUntil(lambda: "Validation split" in words_on(panel))
     assert {"794", "99", "All rows"} <= set(words_on(panel))
     assert (
-        "5 rows of the validation split also stand in the training split, 2 of them word by word."
+        "5 rows of the validation split stand in the training split too, the same or nearly so; 2 of them word by word."
         in words_on(panel)
     )
     assert overlap_sentence("train", "test", 0, 0).startswith("Nothing stands both in the training split")

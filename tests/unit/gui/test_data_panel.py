@@ -14,7 +14,7 @@ from engine.home import Home
 from engine.messages import DeleteRows, Failed, ImportData, ListData, PreviewData, ReadRows, SetRoles
 from gui.panels.data import ABOUT_TAB, ISSUES_TAB, ROWS_TAB, TOKENS_TAB, DataPanel
 from gui.panels.data_import import free_name, name_problem
-from gui.panels.data_rows import readable
+from gui.panels.data_row_text import readable
 from gui.service import Service
 from gui.words import language
 from tests.unit.gui.library_fake import MODEL, FakeWorkbench, dataset

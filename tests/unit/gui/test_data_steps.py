@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from gui.panels.data import ROWS_TAB, STEPS_TAB, DataPanel
 from gui.panels.data_add_row import AddRowDialog
 from gui.panels.data_changes import ChangesView, Piece, compared, marked
 from gui.panels.data_export import file_and_format
-from gui.panels.data_step_form import PLAINLY, StepForm
+from gui.panels.data_step_form import PLAINLY, ColumnsButton, StepForm
 from gui.panels.data_step_sheet import account_words
 from gui.panels.data_steps import StepLine, runs_of_edits, settings_words
 from gui.service import Service
@@ -241,6 +242,20 @@ def every_kind() -> StepKind:
             StepSetting("words", "lines", ["one"], "Words"),
         ),
     )  # fmt: skip
+
+
+def test_the_form_on_view_speaks_the_language_and_those_before_are_forgotten(qtbot, panel: DataPanel) -> None:
+    for kind in ("mask", "length", "clean", "mask"):
+        previewed(qtbot, panel, kind)
+        qtbot.keyClick(panel._step_sheet, Qt.Key.Key_Escape)
+    gc.collect()
+    language.use("zh_CN")
+    form = panel._step_sheet.form
+    assert form.control("kinds").findChildren(QCheckBox)[0].text() == "电子邮箱"
+    columns = form.control("columns")
+    assert isinstance(columns, ColumnsButton) and columns.text() == "所有在用的列"
+    columns._actions["answer"].trigger()
+    assert columns.text() == "answer" and form.settings() == {"columns": ["answer"]}
 
 
 def test_every_type_of_setting_has_a_control_that_reads_what_it_writes(qtbot) -> None:
