@@ -78,13 +78,18 @@ def _home(chosen: str | None) -> Home:
 
 
 def _refuse(terminal: Terminal, failure: Failed, code: int) -> int:
+    with contextlib.suppress(BrokenPipeError):  # nobody reads the refusal: the exit code says it
+        _say_refusal(terminal, failure)
+    return code
+
+
+def _say_refusal(terminal: Terminal, failure: Failed) -> None:
     if terminal.as_json:
         terminal.result({"error": {"code": failure.code, "message": failure.message}}, "")
     else:
         terminal.note(failure.message)
     if failure.code == "bug":
         terminal.note(failure.detail)
-    return code
 
 
 def _explained(error: Exception) -> Failed:

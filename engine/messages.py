@@ -662,9 +662,9 @@ class DescribeData:
 class SplitStatistics:
     """One split, or all rows (`name` is "" then). Histograms are (upper edge, count); shares are 0 to 1.
 
-    `languages` and `labels` count rows, most frequent first; languages are judged of `num_language_rows` only; a language is an ISO 639-1 code, "zh-Hant" or
-    "und". `num_duplicates` are rows that repeat an earlier one of the split. `unknown_share` and `byte_share`
-    are the pieces of the tokenizer that stand for what it does not know, and for single bytes of characters
+    `languages` and `labels` count rows, most frequent first; languages are judged of `num_language_rows` only;
+    a language is an ISO 639-1 code, "zh-Hant" or "und". `num_duplicates` are rows that repeat an earlier one
+    of the split. `unknown_share` and `byte_share` are the pieces of the tokenizer that stand for what it does not know, and for single bytes of characters
     that it has no piece for.
     """
 

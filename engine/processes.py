@@ -125,9 +125,9 @@ def take_commands(folder: Path) -> list[RunCommand]:
 def is_alive(folder: Path) -> bool:
     """Whether the worker that was last started for this run folder is still running."""
     worker = _read_card(folder / WORKER_NAME)
-    return (
-        worker is not None and worker["started"] is not None and _started(worker["pid"]) == worker["started"]
-    )
+    if worker is None or worker["started"] is None:
+        return False
+    return _started(worker["pid"]) == worker["started"] or _works_on(worker["pid"], folder)
 
 
 def was_started(folder: Path) -> bool:
@@ -218,6 +218,15 @@ def _started(pid: int) -> float | None:
         return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
     except psutil.Error:
         return None
+
+
+def _works_on(pid: int, folder: Path) -> bool:
+    """Whether a process names the run folder as its work: start times move when the clock is set."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and str(folder) in process.cmdline()
+    except psutil.Error:
+        return False
 
 
 def _new_run_folder(home: Home) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import json
 import math
 import re
 import tomllib
@@ -289,7 +290,9 @@ class Recipe:
         every = max(1, math.ceil(num_steps / 10))
         return self.replace(
             num_steps=num_steps,
-            num_epochs=self.num_epochs if self.num_steps is None else min(1000.0, num_steps / steps_per_epoch),
+            num_epochs=self.num_epochs
+            if self.num_steps is None
+            else min(1000.0, num_steps / steps_per_epoch),
             learning_rate=self.learning_rate or DEFAULT_LEARNING_RATES[self.method],
             warmup_steps=min(num_steps, math.ceil(num_steps * 0.05))
             if self.warmup_steps is None
@@ -330,7 +333,7 @@ def _coerce(key: str, value: Any) -> Any:
     if optional and (value is None or value in ("auto", "none", "")):
         return None
     if kind is tuple:
-        parts = re.split(r"\s*,\s*", value.strip()) if isinstance(value, str) else value
+        parts = _texts(value) if isinstance(value, str) else value
         if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
             raise _Wrong(key, "{key} is {value!r}; a list of texts was expected.", value=value)
         return tuple(part for part in parts if part)
@@ -387,3 +390,13 @@ def _problems(spec: dataclasses.Field[Any], value: Any) -> list[Problem]:  # noq
         if rules["maximum"] is not None and value > rules["maximum"]:
             return wrong("{key} is {value}; it must be {maximum} or less.", maximum=rules["maximum"])
     return []
+
+
+def _texts(value: str) -> Any:
+    """A list of texts from --set: a JSON list, where texts hold commas, or texts with commas between them."""
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value  # no list: refused by whoever asked
+    return re.split(r"\s*,\s*", value.strip())

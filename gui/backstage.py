@@ -28,7 +28,9 @@ class Backstage(QObject):
         super().__init__(parent)
         self._jobs: queue.SimpleQueue[Callable[[], Callable[[], None]] | None] = queue.SimpleQueue()
         self._answered.connect(lambda answer: answer(), Qt.ConnectionType.QueuedConnection)
-        sys.setswitchinterval(0.001)  # so long may the window wait for the interpreter while this thread works
+        sys.setswitchinterval(
+            0.001
+        )  # so long may the window wait for the interpreter while this thread works
         self._thread = threading.Thread(target=self._work, name="backstage", daemon=True)
         self._thread.start()
 

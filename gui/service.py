@@ -131,7 +131,8 @@ class Service(QObject):
         text = "The process that does this ended. {reason} It starts again with your next request."
         for ticket_id in list(self._tickets):
             self._deliver(
-                ticket_id, Failed("service-ended", text.format(reason=reason), text, {"reason": reason}, detail)
+                ticket_id,
+                Failed("service-ended", text.format(reason=reason), text, {"reason": reason}, detail),
             )
 
     def _deliver(self, ticket_id: int, message: Any) -> None:

@@ -58,7 +58,9 @@ class Workbench(QObject):
         """Ask the history backstage, e.g. `ask_history(lambda history: history.runs(), self._show)`."""
         self.backstage.ask(lambda: question(self._open_history()), on_result, on_error)
 
-    def start(self, recipe: Recipe, on_started: Callable[[str], Any], on_error: Callable[[Exception], Any]) -> None:
+    def start(
+        self, recipe: Recipe, on_started: Callable[[str], Any], on_error: Callable[[Exception], Any]
+    ) -> None:
         """Create a run from a recipe and start it; the monitor follows it from then on."""
 
         def create_and_start() -> str:

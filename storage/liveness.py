@@ -34,7 +34,9 @@ def worker_liveness(folder: Path) -> str:
         return DEAD
     try:
         process = psutil.Process(pid)
-        lives = process.status() != psutil.STATUS_ZOMBIE and process.create_time() == started
+        # Start times move when the clock is set; the folder in the worker's command line does not.
+        is_worker = process.create_time() == started or str(folder) in process.cmdline()
+        lives = process.status() != psutil.STATUS_ZOMBIE and is_worker
     except psutil.Error:
         return DEAD
     return ALIVE if lives else DEAD

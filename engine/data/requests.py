@@ -116,7 +116,9 @@ class _Desk:
 
     def count_tokens(self, request: CountTokens, errand: Errand) -> TokenStatistics:
         tokenizer = load_tokenizer(model_folder(self._home, request.model))
-        return count_tokens(self._dataset(request.data), tokenizer, recipe_of(request.recipe), errand.progress)
+        return count_tokens(
+            self._dataset(request.data), tokenizer, recipe_of(request.recipe), errand.progress
+        )
 
     def let_go(self) -> None:
         """Close the data sets that are kept open: some systems cannot replace an open file."""

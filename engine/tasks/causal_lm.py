@@ -37,7 +37,9 @@ class CausalLanguageModel:
         return completion_loss(hidden_BTD, self._head.weight, batch.labels_BT)
 
     @torch.no_grad()
-    def evaluate(self, rows: Sequence[EncodedRow], *, batch_size: int, device: str, on_batch: Any) -> tuple[float, int]:
+    def evaluate(
+        self, rows: Sequence[EncodedRow], *, batch_size: int, device: str, on_batch: Any
+    ) -> tuple[float, int]:
         """Mean nats per trained token over all rows, and how many tokens that were. Restores the mode."""
         was_training = self._model.training
         self._model.eval()
@@ -54,7 +56,10 @@ class CausalLanguageModel:
     def _loss_from_logits(self, batch: Batch) -> Tensor:
         logits_BTV = self._model(input_ids=batch.input_ids_BT, use_cache=False).logits
         return functional.cross_entropy(
-            logits_BTV.float().flatten(0, 1), batch.labels_BT.flatten(), ignore_index=IGNORE_INDEX, reduction="sum"
+            logits_BTV.float().flatten(0, 1),
+            batch.labels_BT.flatten(),
+            ignore_index=IGNORE_INDEX,
+            reduction="sum",
         )
 
     @torch.no_grad()
@@ -64,7 +69,11 @@ class CausalLanguageModel:
         Some decoders scale or cap their logits (Gemma, Granite, Cohere). Trying it once on eight tokens is
         surer than a list of names.
         """
-        if type(self._head) is not nn.Linear or self._head.bias is not None or not hasattr(self._decoder, "model"):
+        if (
+            type(self._head) is not nn.Linear
+            or self._head.bias is not None
+            or not hasattr(self._decoder, "model")
+        ):
             return False
         was_training = self._model.training
         self._model.eval()

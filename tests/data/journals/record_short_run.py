@@ -3,8 +3,6 @@
 Run it after a change of the protocol: python tests/data/journals/record_short_run.py
 """
 
-
-
 from __future__ import annotations
 
 import json
