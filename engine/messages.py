@@ -664,9 +664,8 @@ class SplitStatistics:
 
     `languages` and `labels` count rows, most frequent first; languages are judged of `num_language_rows` only;
     a language is an ISO 639-1 code, "zh-Hant" or "und". `num_duplicates` are rows that repeat an earlier one
-    of the split. `unknown_share` and `byte_share` are the pieces of the tokenizer that stand for what it does not know, and for single bytes of characters
-    that it has no piece for.
-    """
+    of the split. `unknown_share` and `byte_share` are the pieces of the tokenizer that stand for what it does
+    not know, and for single bytes of characters that it has no piece for.
 
     name: str
     num_rows: int
