@@ -666,6 +666,7 @@ class SplitStatistics:
     a language is an ISO 639-1 code, "zh-Hant" or "und". `num_duplicates` are rows that repeat an earlier one
     of the split. `unknown_share` and `byte_share` are the pieces of the tokenizer that stand for what it does
     not know, and for single bytes of characters that it has no piece for.
+    """
 
     name: str
     num_rows: int
