@@ -109,7 +109,8 @@ class MasterAdamW:
             if not flat.is_full_precision:
                 flat.values.copy_(flat.master)
             flat.adamw.state[flat.master] = {
-                name: tensors[f"{i}.{name}"].clone() for name in ("step", "exp_avg", "exp_avg_sq")
+                name: tensors[f"{i}.{name}"].to(flat.master.device, copy=True)
+                for name in ("step", "exp_avg", "exp_avg_sq")
             }
 
 
