@@ -10,14 +10,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from engine import messages as m
 from engine.home import Home
 from engine.journal import Entry, read_journal
-from engine.processes import is_alive, was_started
+from engine.processes import WORKER_NAME, is_alive, was_started
 from gui.backstage import Backstage
 
 POLL_MS = 250
@@ -132,6 +132,15 @@ class LiveRun(QObject):
                 series[step] = value
 
 
+class Found(NamedTuple):
+    """What one look at a run folder found: new entries, where to go on, and the worker's life and launch."""
+
+    entries: list[Entry]
+    offset: int
+    alive: bool
+    launched: int | None
+
+
 class RunMonitor(QObject):
     """Follows every run that is at work, whoever started it.
 
@@ -148,7 +157,7 @@ class RunMonitor(QObject):
         self._home = home
         self._backstage = backstage
         self._reading = False
-        self._known_over: set[str] = set()
+        self._over: dict[str, int | None] = {}  # runs that are over, and when their worker was launched
         self.runs: dict[str, LiveRun] = {}
         self._timer = QTimer(self)
         self._timer.setInterval(POLL_MS)
@@ -162,7 +171,7 @@ class RunMonitor(QObject):
 
     def watch(self, run_id: str) -> LiveRun:
         """Follow a run from its first entry on, also one that was started again."""
-        self._known_over.discard(run_id)
+        self._over.pop(run_id, None)
         run = self.runs.get(run_id)
         if run is None:
             run = self.runs[run_id] = LiveRun(run_id, self)
@@ -176,21 +185,26 @@ class RunMonitor(QObject):
         if self._reading:
             return
         self._reading = True
-        offsets = {run.id: run.offset for run in self.runs.values() if not run.is_over}
-        known = set(self.runs) | self._known_over
-        self._backstage.ask(lambda: self._read(offsets, known), self._take, self._on_error)
+        offsets = {run.id: run.offset for run in self.runs.values()}
+        over = dict(self._over)
+        self._backstage.ask(lambda: self._read(offsets, over), self._take, self._on_error)
 
-    def _read(self, offsets: dict[str, int], known: set[str]) -> dict[str, tuple[list[Entry], int, bool]]:
-        """Backstage: what is new in the journals, and whether each worker lives (looked at before reading)."""
+    def _read(self, offsets: dict[str, int], over: dict[str, int | None]) -> dict[str, Found]:
+        """Backstage: what is new in the journals, and whether each worker lives (looked at before reading).
+
+        A run that is over costs one look at its `worker.json`, however many there are, until that is written anew.
+        """
         found = {}
         for folder in _run_folders(self._home):
-            if folder.name not in offsets and folder.name in known and not is_alive(folder):
+            launched = _launched(folder)
+            if folder.name in over and over[folder.name] == launched:
                 continue
             alive = is_alive(folder) or not was_started(folder)
-            found[folder.name] = (*read_journal(folder, offsets.get(folder.name, 0)), alive)
+            entries, offset = read_journal(folder, offsets.get(folder.name, 0))
+            found[folder.name] = Found(entries, offset, alive, launched)
         return found
 
-    def _take(self, found: dict[str, tuple[list[Entry], int, bool]]) -> None:
+    def _take(self, found: dict[str, Found]) -> None:
         self._fold_on(self._folding(found))
 
     def _fold_on(self, work: Iterator[None]) -> None:
@@ -202,14 +216,13 @@ class RunMonitor(QObject):
         else:
             QTimer.singleShot(0, self, lambda: self._fold_on(work))
 
-    def _folding(self, found: dict[str, tuple[list[Entry], int, bool]]) -> Iterator[None]:
-        for run_id, (entries, offset, alive) in found.items():
+    def _folding(self, found: dict[str, Found]) -> Iterator[None]:
+        for run_id, (entries, offset, alive, launched) in found.items():
             if run_id not in self.runs and not alive:
-                self._known_over.add(run_id)
+                self._over[run_id] = launched
                 continue
-            run = self.watch(run_id) if run_id not in self.runs else self.runs[run_id]
-            if run.is_over:
-                continue  # its worker is on its way out, or was started again: `watch` reopens it
+            known = self.runs.get(run_id)
+            run = self.watch(run_id) if known is None or known.is_over else known
             for first in range(0, len(entries), SLICE):
                 if first:
                     yield
@@ -221,6 +234,7 @@ class RunMonitor(QObject):
                 run.changed.emit()
                 self.progressed.emit(run_id)
             if run.is_over:
+                self._over[run_id] = launched
                 self.ended.emit(run_id)
 
     def _on_error(self, error: Exception) -> None:
@@ -233,3 +247,11 @@ def _run_folders(home: Home) -> list[Path]:
         return sorted(path for path in home.runs.iterdir() if (path / "events.jsonl").exists())
     except FileNotFoundError:
         return []
+
+
+def _launched(folder: Path) -> int | None:
+    """When a worker was last launched here, as the file system keeps it; None if never."""
+    try:
+        return (folder / WORKER_NAME).stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
