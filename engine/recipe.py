@@ -23,9 +23,50 @@ import tomli_w
 
 from engine.errors import UsageError
 
-TASKS = ("causal-lm",)
-METHODS = ("lora", "full")
-SCHEDULES = ("linear", "cosine", "constant")
+TASKS = (
+    "causal-lm", "text-classification", "token-classification", "question-answering", "seq2seq", "masked-lm",
+    "embedding",
+)  # fmt: skip
+# What the rows of a shape can teach; the default comes first.
+TASKS_OF_SHAPE: dict[str, tuple[str, ...]] = {
+    "prompt-completion": ("causal-lm", "seq2seq"),
+    "instruction": ("causal-lm", "seq2seq"),
+    "chat": ("causal-lm",),
+    "text": ("causal-lm", "masked-lm"),
+    "text-label": ("text-classification", "causal-lm"),
+    "pair-label": ("text-classification", "causal-lm"),
+    "question-answer": ("question-answering", "causal-lm"),
+    "source-target": ("causal-lm", "seq2seq"),
+    "tokens-tags": ("token-classification",),
+    "text-pair-score": ("embedding",),
+    "preference": ("causal-lm",),
+}
+# What a kind of model can learn.
+TASKS_OF_KIND: dict[str, tuple[str, ...]] = {
+    "decoder": ("causal-lm", "text-classification"),
+    "encoder": (
+        "text-classification", "token-classification", "question-answering", "masked-lm", "embedding",
+    ),
+    "encoder-decoder": ("seq2seq",),
+}  # fmt: skip
+LOW_RANK = ("lora", "dora", "rslora", "lora-plus", "pissa", "olora", "adalora")
+OTHER_ADAPTERS = ("vera", "loha", "lokr", "oft", "ia3", "miss")
+SOFT_PROMPTS = ("prefix", "prompt", "p-tuning")
+BOTTLENECKS = ("houlsby", "pfeiffer")
+METHODS = (
+    *LOW_RANK, "qlora", *OTHER_ADAPTERS, *SOFT_PROMPTS, *BOTTLENECKS, "ln-tuning", "trainable-tokens",
+    "last-layers", "head-only", "full",
+)  # fmt: skip
+WITH_RANK = (*LOW_RANK, "qlora", "vera", "loha", "lokr", "oft", "miss")
+WITH_TARGETS = (*WITH_RANK, "ia3")
+OPTIMIZERS = ("adamw", "adafactor", "sgd", "lion", "muon", "adamw-8bit")
+SCHEDULES = (
+    "linear", "cosine", "cosine-restarts", "exponential", "polynomial", "inverse-sqrt", "wsd", "constant",
+    "reduce-on-plateau",
+)  # fmt: skip
+CLASSIFIERS = ("text-classification", "token-classification")
+ENCODER_TASKS = (*CLASSIFIERS, "question-answering", "masked-lm", "embedding")
+GENERATIVE = ("causal-lm", "seq2seq")
 
 # What Simple mode's "effort" sets; everything else keeps its default.
 EFFORTS: dict[str, dict[str, Any]] = {
@@ -35,7 +76,12 @@ EFFORTS: dict[str, dict[str, Any]] = {
 }
 
 # Learning rates that the field has settled on for small models, by method.
-DEFAULT_LEARNING_RATES = {"lora": 5e-4, "full": 5e-5}
+DEFAULT_LEARNING_RATES = dict.fromkeys(METHODS, 5e-4) | {
+    "full": 5e-5, "last-layers": 1e-4, "head-only": 1e-3, "vera": 5e-3, "ia3": 5e-3, "ln-tuning": 1e-3,
+    "prefix": 1e-2, "prompt": 3e-2, "p-tuning": 5e-3, "lora-plus": 2e-4, "trainable-tokens": 1e-3, "oft": 1e-3,
+}  # fmt: skip
+# An optimizer's rate beside AdamW's: signs move further than moments, plain gradients less.
+LEARNING_RATE_FACTORS = {"lion": 0.2, "sgd": 100.0, "muon": 10.0, "adafactor": 2.0}
 
 
 def _setting(
@@ -50,13 +96,20 @@ def _setting(
     maximum: float | None = None,
     above: float | None = None,
     methods: tuple[str, ...] = METHODS,
+    tasks: tuple[str, ...] = TASKS,
+    when: tuple[str, tuple[Any, ...]] | None = None,
 ) -> Any:
-    """A recipe field with what a form needs to show it. `above` is an open lower bound."""
+    """A recipe field with what a form needs to show it.
+
+    `above` is an open lower bound. It applies to `methods` and `tasks`, and where `when` names another field,
+    only if that has one of the values given.
+    """
     return field(
         default=default,
         metadata={
             "label": label, "help": help, "group": group, "unit": unit, "choices": choices,
-            "minimum": minimum, "maximum": maximum, "above": above, "methods": methods,
+            "minimum": minimum, "maximum": maximum, "above": above, "methods": methods, "tasks": tasks,
+            "when": when,
         },
     )  # fmt: skip
 
@@ -93,9 +146,12 @@ class Recipe:
     name: str = _setting("", "Name", "What you will find this run by.", group="simple")
     model: str = _setting("", "Model", "The base model: its id in the library, or a folder.", group="simple")
     data: str = _setting("", "Data", "The data set: its name in the library.", group="simple")
-    task: str = _setting("causal-lm", "Task", "What the model learns to do.", group="simple", choices=TASKS)
+    task: str | None = _setting(
+        None, "Task", "What the model learns to do. Left alone, the data set and the model decide.",
+        group="simple", choices=TASKS,
+    )  # fmt: skip
     method: str = _setting(
-        "lora", "Method", "LoRA trains a small adapter beside frozen weights; full trains every weight.",
+        "lora", "Method", "Which weights are trained: a small adapter beside the frozen model, a part of it, or all.",
         group="simple", choices=METHODS,
     )  # fmt: skip
 
@@ -110,6 +166,10 @@ class Recipe:
         group="length", minimum=0, maximum=2**31 - 1,
     )  # fmt: skip
 
+    optimizer: str = _setting(
+        "adamw", "Optimizer", "How gradients become changes. AdamW suits nearly everything.", group="optimiser",
+        choices=OPTIMIZERS,
+    )  # fmt: skip
     learning_rate: float | None = _setting(
         None, "Learning rate", "The step size at its peak. Halve it if the loss jumps.", group="optimiser",
         above=0, maximum=1,
@@ -125,6 +185,34 @@ class Recipe:
         None, "Warm-up", "Steps in which the learning rate climbs to its peak.", group="optimiser", unit="steps",
         minimum=0,
     )  # fmt: skip
+    schedule_cycles: int = _setting(
+        2, "Restarts", "How often the cosine starts over.", group="optimiser", minimum=1, maximum=1000,
+        when=("schedule", ("cosine-restarts",)),
+    )  # fmt: skip
+    schedule_power: float = _setting(
+        2.0, "Power", "Exponent of the polynomial; 1 is a straight line.", group="optimiser", above=0, maximum=20,
+        when=("schedule", ("polynomial",)),
+    )  # fmt: skip
+    schedule_floor: float = _setting(
+        0.0, "Lowest rate", "What is left of the peak at the end, as a share of it.", group="optimiser", minimum=0,
+        maximum=1,
+    )  # fmt: skip
+    decay_share: float = _setting(
+        0.2, "Decay share", "The last share of the steps, in which the rate falls.", group="optimiser", above=0,
+        maximum=1, when=("schedule", ("wsd",)),
+    )  # fmt: skip
+    plateau_patience: int = _setting(
+        2, "Plateau patience", "Validations without a better value before the rate falls.", group="optimiser",
+        minimum=1, maximum=1000, when=("schedule", ("reduce-on-plateau",)),
+    )  # fmt: skip
+    plateau_factor: float = _setting(
+        0.5, "Plateau factor", "What the rate is multiplied by then.", group="optimiser", above=0, maximum=0.99,
+        when=("schedule", ("reduce-on-plateau",)),
+    )  # fmt: skip
+    momentum: float = _setting(
+        0.9, "Momentum", "How much of the last direction is kept.", group="optimiser", minimum=0, maximum=0.999,
+        when=("optimizer", ("sgd", "muon")),
+    )  # fmt: skip
     weight_decay: float = _setting(
         0.0,
         "Weight decay",
@@ -133,6 +221,24 @@ class Recipe:
         minimum=0,
         maximum=10,
     )
+    l1: float = _setting(
+        0.0, "L1", "Pulls every trained weight towards zero by the same amount (proximal, after each step).",
+        group="optimiser", minimum=0, maximum=10,
+    )  # fmt: skip
+    layer_lr_decay: float = _setting(
+        1.0, "Layer-wise decay", "Each layer below the top learns by this factor more slowly; 1 is off.",
+        group="optimiser", above=0, maximum=1,
+    )  # fmt: skip
+    unfreeze_every_steps: int | None = _setting(
+        None, "Unfreeze every",
+        "Starts with the top layer and lets one more learn after so many steps; empty: all at once.",
+        group="optimiser", unit="steps", minimum=1, methods=("full", *LOW_RANK),
+    )  # fmt: skip
+    ema_decay: float = _setting(
+        0.0, "Weight averaging",
+        "Keeps an exponential mean of the weights and uses that in the end; 0 is off, 0.999 is usual.",
+        group="optimiser", minimum=0, maximum=0.99999,
+    )  # fmt: skip
     max_grad_norm: float = _setting(
         1.0, "Gradient clipping", "Longest gradient that is let through; 0 turns clipping off.", group="optimiser",
         minimum=0,
@@ -164,21 +270,147 @@ class Recipe:
         minimum=0, maximum=0.9,
     )  # fmt: skip
 
+    curriculum: str = _setting(
+        "none", "Curriculum", "Short rows first, in the first epoch.", group="batches", choices=("none", "length"),
+    )  # fmt: skip
+    gradient_checkpointing: bool = _setting(
+        False, "Activation checkpointing",
+        "Computes activations twice instead of keeping them: less memory, about a third slower.",
+        group="batches",
+    )  # fmt: skip
+    doc_stride: int = _setting(
+        128, "Stride", "Tokens by which the pieces of a long context overlap.",
+        group="batches", unit="tokens", minimum=1,
+        tasks=("question-answering",),
+    )  # fmt: skip
+    masking: str = _setting(
+        "whole-word", "Masking", "What is hidden at once: single pieces, whole words, or runs of words.",
+        group="batches",
+        choices=("token", "whole-word", "n-gram"), tasks=("masked-lm",),
+    )  # fmt: skip
+    mask_probability: float = _setting(
+        0.15, "Masked share", "Share of the tokens that are hidden.", group="batches", above=0, maximum=0.9,
+        tasks=("masked-lm",),
+    )  # fmt: skip
+    next_sentence: bool = _setting(
+        False,
+        "Next sentence",
+        "Also learns whether one stretch follows another.",
+        group="batches",
+        tasks=("masked-lm",),
+    )
+    pooling: str = _setting(
+        "mean", "Pooling", "How the tokens become one vector.", group="batches", choices=("mean", "cls"),
+        tasks=("embedding",),
+    )  # fmt: skip
+    temperature: float = _setting(
+        0.05, "Contrast temperature", "How sharply pairs are told apart.", group="batches", above=0, maximum=10,
+        tasks=("embedding",),
+    )  # fmt: skip
+    reinitialise: str = _setting(
+        "none", "Start from", "Keep what the model knows, give its top layers new weights, or all of them.",
+        group="batches",
+        choices=("none", "top-layers", "all"), methods=("full",),
+    )  # fmt: skip
+
+    label_smoothing: float = _setting(
+        0.0, "Label smoothing", "Share of the target that is spread over all other classes.", group="regularisation",
+        minimum=0, maximum=0.9,
+    )  # fmt: skip
+    neftune_alpha: float = _setting(
+        0.0, "NEFTune", "Noise on the embeddings while training; 5 is usual, 0 is off.",
+        group="regularisation", minimum=0,
+        maximum=1000, tasks=GENERATIVE,
+    )  # fmt: skip
+    model_dropout: float | None = _setting(
+        None, "Model dropout", "Replaces the dropout that the base model came with.",
+        group="regularisation", minimum=0,
+        maximum=0.95,
+    )  # fmt: skip
+    class_weights: str = _setting(
+        "none", "Class weights", "Balanced: rare classes count for more in the loss.", group="regularisation",
+        choices=("none", "balanced"), tasks=CLASSIFIERS,
+    )  # fmt: skip
+    focal_gamma: float = _setting(
+        0.0, "Focal loss", "Weighs down what is known already; 2 is usual, 0 is off.",
+        group="regularisation", minimum=0,
+        maximum=10, tasks=CLASSIFIERS,
+    )  # fmt: skip
+    adversarial: str = _setting(
+        "none", "Adversarial training",
+        "Also learns from embeddings pushed in the worst direction: once (FGM) or in steps (PGD).",
+        group="regularisation", choices=("none", "fgm", "pgd"), tasks=CLASSIFIERS,
+    )  # fmt: skip
+    adversarial_epsilon: float = _setting(
+        1.0, "Push", "Length of the push.", group="regularisation", above=0, maximum=100, tasks=CLASSIFIERS,
+        when=("adversarial", ("fgm", "pgd")),
+    )  # fmt: skip
+    adversarial_steps: int = _setting(
+        3, "Push steps", "Steps of the push.", group="regularisation", minimum=1, maximum=20, tasks=CLASSIFIERS,
+        when=("adversarial", ("pgd",)),
+    )  # fmt: skip
+
+    teacher: str = _setting(
+        "", "Teacher", "A model of the library whose answers are learnt besides (distillation); empty: none.",
+        group="distillation", tasks=("causal-lm", "text-classification"),
+    )  # fmt: skip
+    distill_weight: float = _setting(
+        0.5, "Teacher's weight", "Share of the loss that comes from the teacher.",
+        group="distillation", minimum=0, maximum=1,
+        tasks=("causal-lm", "text-classification"),
+    )  # fmt: skip
+    distill_temperature: float = _setting(
+        2.0, "Distillation temperature", "Softens both sides' probabilities.",
+        group="distillation", above=0, maximum=100,
+        tasks=("causal-lm", "text-classification"),
+    )  # fmt: skip
+    distill_hidden: float = _setting(
+        0.0, "Hidden states' weight", "Share of the teacher's part that compares hidden states.",
+        group="distillation",
+        minimum=0, maximum=1, tasks=("causal-lm", "text-classification"),
+    )  # fmt: skip
+
     rank: int = _setting(
         16, "Rank", "Width of the adapter. More can learn more, and takes longer.", group="lora", minimum=1,
-        maximum=1024, methods=("lora",),
+        maximum=1024, methods=WITH_RANK,
     )  # fmt: skip
     alpha: float = _setting(
         32.0, "Alpha", "Strength of the adapter; it is scaled by alpha ÷ rank.", group="lora", above=0,
-        methods=("lora",),
+        methods=(*LOW_RANK, "qlora", "loha", "lokr"),
     )  # fmt: skip
     dropout: float = _setting(
         0.0, "Dropout", "Share of adapter inputs dropped while training.", group="lora", minimum=0, maximum=0.95,
-        methods=("lora",),
+        methods=(*LOW_RANK, "qlora", *BOTTLENECKS),
     )  # fmt: skip
     target_modules: tuple[str, ...] = _setting(
         ("all-linear",), "Target modules", "Layers that get an adapter; all-linear means every one but the head.",
-        group="lora", methods=("lora",),
+        group="lora", methods=WITH_TARGETS,
+    )  # fmt: skip
+    lora_plus_ratio: float = _setting(
+        16.0, "LoRA+ ratio", "How much faster the second matrix learns.", group="lora", minimum=1, maximum=1000,
+        methods=("lora-plus",),
+    )  # fmt: skip
+    num_virtual_tokens: int = _setting(
+        20, "Virtual tokens", "Learnt vectors in front of every row.",
+        group="lora", unit="tokens", minimum=1, maximum=1000,
+        methods=SOFT_PROMPTS,
+    )  # fmt: skip
+    bottleneck: int = _setting(
+        64,
+        "Bottleneck",
+        "Width of the inserted layers.",
+        group="lora",
+        minimum=1,
+        maximum=4096,
+        methods=BOTTLENECKS,
+    )
+    num_trained_layers: int = _setting(
+        2, "Layers trained", "The last so many layers, and the head.", group="lora", minimum=1, maximum=1000,
+        methods=("last-layers",),
+    )  # fmt: skip
+    new_tokens: tuple[str, ...] = _setting(
+        (), "New tokens", "Words that get an embedding of their own, which alone is trained.", group="lora",
+        methods=("trainable-tokens",),
     )  # fmt: skip
 
     eval_every_steps: int | None = _setting(
@@ -191,6 +423,14 @@ class Recipe:
     keep_checkpoints: int = _setting(
         3, "Checkpoints kept", "The newest ones; the best one is kept besides.", group="watching", minimum=1
     )
+    best_by: str = _setting(
+        "val_loss", "Best by", "The figure that decides which checkpoint is the best.", group="watching"
+    )
+    early_stopping_patience: int | None = _setting(
+        None, "Early stopping", "Ends after so many validations without a better value; empty: never.",
+        group="watching",
+        unit="validations", minimum=1,
+    )  # fmt: skip
     sample_prompts: tuple[str, ...] = _setting(
         (), "Pinned prompts", "Answered at step 0 and at each checkpoint, so that you can read the progress.",
         group="watching",
@@ -217,6 +457,15 @@ class Recipe:
         if self.method == "full" and self.dropout:
             text = "dropout belongs to the adapter; full fine-tuning has none."
             problems.append(Problem("dropout", text, {}))
+        if self.method == "trainable-tokens" and not self.new_tokens:
+            text = "trainable-tokens needs new_tokens: the words that get an embedding of their own."
+            problems.append(Problem("new_tokens", text, {}))
+        if not self.validation_fraction and self.schedule == "reduce-on-plateau":
+            text = "reduce-on-plateau watches the held-out rows; validation_fraction must be more than 0."
+            problems.append(Problem("schedule", text, {}))
+        if not self.validation_fraction and self.early_stopping_patience:
+            text = "Early stopping watches the held-out rows; validation_fraction must be more than 0."
+            problems.append(Problem("early_stopping_patience", text, {}))
         if self.num_steps and self.warmup_steps and self.warmup_steps > self.num_steps:
             text = "warmup_steps ({warmup_steps}) is more than num_steps ({num_steps})."
             fields = {"warmup_steps": self.warmup_steps, "num_steps": self.num_steps}
