@@ -103,13 +103,17 @@ class ResourcesMeasured:
 
 @dataclass(frozen=True)
 class EvalFinished:
-    """Loss on the validation split, mean nats per trained token, and its exponential."""
+    """Loss on the validation split, mean nats per target (trained token or label), and its exponential.
+
+    `metrics` are the task's own figures by the ids of engine.metrics; shares are 0 to 1.
+    """
 
     step: int
     val_loss: float | None
     perplexity: float | None
     num_tokens: int
     seconds: float
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -230,7 +234,8 @@ class RowIssue:
     """A row that cannot be used. `row` counts from 1 in the file; `column` may be empty.
 
     `line` is where the row begins in the file, from 1; 0 where the format has no lines. `template` and `fields`
-    are the sentence of `message` before its braces were filled, for the window's language.
+    are the sentence of `message` before its braces were filled, for the window's language. `status` is "" or
+    "skipped": someone has seen it and leaves the row out on purpose.
     """
 
     file: str
@@ -242,6 +247,7 @@ class RowIssue:
     line: int = 0
     template: str = ""
     fields: dict[str, Any] = field(default_factory=dict)
+    status: str = ""
 
 
 @dataclass(frozen=True)
@@ -270,10 +276,13 @@ class DatasetInfo:
     `hash` is that of this version: of the original where `steps` is empty, else of what the steps made of it.
     `original_rows` are the rows kept before the first step; 0 where there is no step. `versions` are the original
     and what each of `steps` made of it: one more than there are steps; empty where there is no step.
-    `split_rows` counts train, validation and test once a step has split the rows; empty before.
+    `split_rows` counts train, validation and test once a step has split the rows, or the files were splits; empty
+    before. `num_skipped` of the issues were seen and are left out on purpose. `origin` names the hub's data set and
+    its commit; "" for files.
 
-    `roles` maps a column to one of the roles of `shape` (e.g. {"question": "prompt"}); `shape` is
-    prompt-completion, instruction, chat or text; `reason` says why it was taken to be that, and is
+    `roles` maps a column to one of the roles of `shape` (e.g. {"question": "prompt"}); `shape` is one of
+    `engine.recipe.TASKS_OF_SHAPE`; `label_separator` stands between several labels of one cell; scores of pairs lie
+    between `lowest_score` and `highest_score`; `reason` says why it was taken to be that, and is
     `reason_template` filled in from `reason_fields`. `skipped` names the files of a folder or archive that
     hold no data.
     """
@@ -300,6 +309,11 @@ class DatasetInfo:
     original_rows: int = 0
     versions: tuple[DataVersion, ...] = ()
     split_rows: dict[str, int] = field(default_factory=dict)
+    num_skipped: int = 0
+    origin: str = ""
+    label_separator: str = ""
+    lowest_score: float = 0.0
+    highest_score: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -431,17 +445,86 @@ class ReadRows:
 
 @dataclass(frozen=True)
 class ReadIssues:
-    """-> IssuesPage"""
+    """-> IssuesPage of the issues of that code and status ("open" or "skipped"); "" means any."""
 
     name: str
     offset: int = 0
     num_rows: int = 1000
+    code: str = ""
+    status: str = ""
 
 
 @dataclass(frozen=True)
 class IssuesPage:
+    """`total` counts the issues that fit the request, `codes` all issues of the data set by code."""
+
     issues: tuple[RowIssue, ...]
     total: int
+    codes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReadIssueRow:
+    """-> IssueRow: what is known of a row with an issue, to be mended by hand."""
+
+    name: str
+    file: str
+    row: int
+
+
+@dataclass(frozen=True)
+class IssueRow:
+    """The row's cells as texts in the order of `columns`; all empty where the row could not be read."""
+
+    issue: RowIssue
+    columns: tuple[str, ...]
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FixIssue:
+    """-> ImportReport. Gives a row with an issue other values, by column; the row joins the others at its place.
+
+    Steps are carried out anew. A row that still cannot be used is refused ("fix-unusable"): nothing is changed then.
+    """
+
+    name: str
+    file: str
+    row: int
+    values: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ReplaceValue:
+    """-> ImportReport. Puts another value in the place of one in every row of a column, those with an issue
+    included; in turns it is the role that is replaced. Steps are carried out anew."""
+
+    name: str
+    column: str
+    value: str
+    new_value: str
+
+
+@dataclass(frozen=True)
+class SkipIssues:
+    """-> DatasetInfo. Marks issues as seen: by `rows` (each "file", row), or all of a code. `skipped` False undoes it.
+
+    They stay in the list and in the counts.
+    """
+
+    name: str
+    rows: tuple[tuple[str, int], ...] = ()
+    code: str = ""
+    skipped: bool = True
+
+
+@dataclass(frozen=True)
+class ExportIssues:
+    """-> Done. Writes all issues (of that code) as CSV or JSON Lines, by the file's ending."""
+
+    name: str
+    path: str
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -462,9 +545,66 @@ class RenameData:
 
 @dataclass(frozen=True)
 class DeleteData:
-    """-> Done. Moves it to the trash; RestoreFromTrash(done.token) brings it back."""
+    """-> Done. Moves it to the trash; RestoreFromTrash(done.token) brings it back. What the runs `done.kept_for` need
+    of it is kept, even when the trash is emptied."""
 
     name: str
+
+
+@dataclass(frozen=True)
+class ListDataTrash:
+    """-> DataTrash"""
+
+
+@dataclass(frozen=True)
+class DataTrash:
+    """The data sets in the trash; `tokens` are what RestoreFromTrash takes, one each."""
+
+    datasets: tuple[DatasetInfo, ...]
+    tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EmptyDataTrash:
+    """-> Done, with the bytes. Deletes the data sets in the trash for good; what runs need of them stays."""
+
+
+@dataclass(frozen=True)
+class LookUpHubData:
+    """-> HubDataInfo: what a data set of the hub holds, before anything of it is fetched. `subset` is one of its
+    configurations; "" takes the one that its card names first."""
+
+    repo_id: str
+    revision: str = "main"
+    subset: str = ""
+
+
+@dataclass(frozen=True)
+class HubDataInfo:
+    """`commit` is what the revision stands for now; `splits` has one entry for each of `files`, "" where a name says
+    none; `skipped` are files that hold no rows or another subset's."""
+
+    repo_id: str
+    commit: str
+    num_bytes: int
+    licence: str
+    files: tuple[str, ...]
+    splits: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+    subset: str = ""
+    subsets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ImportHubData:
+    """-> ImportReport, through huggingface_hub; sends Progress. All or nothing, like ImportData."""
+
+    repo_id: str
+    name: str
+    revision: str = "main"
+    subset: str = ""
+    roles: dict[str, str] = field(default_factory=dict)
+    task: str = ""
 
 
 @dataclass(frozen=True)
@@ -853,6 +993,51 @@ class ModelLoaded:
     num_parameters: int
     has_chat_template: bool
     seconds: float
+    task: str = "causal-lm"
+
+
+@dataclass(frozen=True)
+class Predict:
+    """-> Predicted: what a model of any task but causal-lm says of one input.
+
+    `inputs` go by the roles of the task's rows: text and text_pair; question and context; source; first and second.
+    """
+
+    source: str
+    inputs: dict[str, str]
+    top_k: int = 5
+
+
+@dataclass(frozen=True)
+class ScoredLabel:
+    """`score` is 0 to 1."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class ScoredSpan:
+    """A stretch of the input `role`, in characters, with what it was found to be (empty for an answer)."""
+
+    role: str
+    start: int
+    end: int
+    text: str
+    score: float
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Each task fills what it has: labels (classes, words for a mask), spans (names, answers), a text, a score."""
+
+    task: str
+    labels: tuple[ScoredLabel, ...] = ()
+    spans: tuple[ScoredSpan, ...] = ()
+    text: str = ""
+    score: float | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -919,10 +1104,12 @@ class TextGenerated:
 
 @dataclass(frozen=True)
 class Done:
-    """The request has no other result. `token` is what RestoreFromTrash takes, where that applies."""
+    """The request has no other result. `token` is what RestoreFromTrash takes, where that applies; `kept_for` are the
+    names of the runs for which something of it was kept."""
 
     token: str = ""
     num_bytes: int = 0
+    kept_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -940,10 +1127,11 @@ LibrarianRequest = (
     ImportData | PreviewData | ListData | ReadRows | ReadIssues | SetRoles | RenameData | DeleteData
     | ViewTokens | CountTokens | ListModels | GetStarter | AddModel | GetHubModel | DeleteModel
     | RestoreFromTrash | DescribeMachine | EstimateRun | ListSteps | PreviewStep | ApplyStep | SetSteps
-    | EditCell | AddRow | DeleteRows | ExportData | DescribeData
+    | EditCell | AddRow | DeleteRows | ExportData | DescribeData | ReadIssueRow | FixIssue | ReplaceValue
+    | SkipIssues | ExportIssues | ListDataTrash | EmptyDataTrash | LookUpHubData | ImportHubData
 )  # fmt: skip
 PlayerRequest = (
-    LoadModel | Generate
+    LoadModel | Generate | Predict
 )  # fmt: skip
 
 

@@ -8,22 +8,20 @@ data set is done beside it and put in place by a rename.
 from __future__ import annotations
 
 import dataclasses
-import filecmp
-import heapq
-import json
-import os
 import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import filelock
 
+from engine.data.cards import read_card, share, write_card
 from engine.data.dataset import Dataset
+from engine.data.examples import ExampleMaker
 from engine.data.importing import (
-    CARD,
     ISSUES,
     REFUSED,
     ROWS,
@@ -34,26 +32,28 @@ from engine.data.importing import (
     describe,
     make_plan,
     nothing_usable,
-    number_columns,
     plan_for,
+    plan_of,
     read_all,
     store,
 )  # fmt: skip
 from engine.data.issues import RowProblem
-from engine.data.line_blocks import Block
+from engine.data.kept import keep_for_runs, kept_version, needed_by, sweep_kept, versions_at
 from engine.data.names import checked_name, folded, free_name, name_problem
 from engine.data.readers import read_rows, sources_of
+from engine.data.reread import all_items, issue_of, stored_issues
 from engine.data.rows import Row
-from engine.data.shapes import Shape, find_shape, with_roles
+from engine.data.shapes import REASONS, Shape, find_shape, with_roles
 from engine.data.sources import Source
 from engine.data.staging import Staging, mend_swaps, needs_mending, swap
 from engine.data.store import to_text
 from engine.errors import UserError
 from engine.home import Home
-from engine.messages import DataPreview, DatasetInfo, ImportReport, RowIssue, RowsPage, from_json, to_json
+from engine.messages import DataPreview, DatasetInfo, ImportReport, RowIssue, RowsPage
 
 REPORTED_ISSUES = 200_000  # what a caller in this process is given; a window gets fewer
 TRASH_PREFIX = "data-"
+ChangeItems = Callable[[Iterator[Numbered], Dataset, ExampleMaker], Iterator[Numbered]]
 
 
 class DataLibrary:
@@ -97,18 +97,40 @@ class DataLibrary:
 
     def open_version(self, name: str, hash: str) -> Dataset | None:
         """The version with that content hash, as far as it is kept: the present one, the original, or one that
-        runs were made from; None if it is gone. Raises UserError "data-not-found".
-        """
-        from engine.data.steps.versions import version_folder
+        runs were made from, also of a data set that was renamed or deleted; None if it is gone.
 
-        found = version_folder(self.folder(name), self.info(name), hash)
-        return Dataset(*found) if found else None
+        Raises UserError "data-not-found" if there is neither a data set of that name nor such a version.
+        """
+        found = self._version(name, hash)
+        if found is not None:
+            folder, card = found
+            return Dataset(folder, dataclasses.replace(card, name=name))
+        self.info(name)
+        return None
+
+    def _original(self, name: str) -> Dataset:
+        from engine.data.steps.versions import original_of
+
+        return original_of(self.folder(name), self.info(name))
+
+    def _version(self, name: str, hash: str) -> tuple[Path, DatasetInfo] | None:
+        there = sorted(self.list(), key=lambda info: info.name != name)
+        for info in there:
+            for folder, card in versions_at(self._root / info.name, info):
+                if card.hash == hash:
+                    return folder, card
+        return kept_version(self._home, hash)
+
+    def runs_of(self, name: str) -> tuple[str, ...]:
+        """The names of the runs that were made from a version of this data set: what they need is kept when it is
+        deleted. Raises UserError "data-not-found"."""
+        return needed_by(self._home, self.folder(name), self.info(name))
 
     def issues(self, name: str, offset: int = 0, count: int | None = None) -> Sequence[RowIssue]:
         """The rows that were left out and why, in the order of the files."""
         self.info(name)
         stop = None if count is None else offset + count
-        return list(islice(_read_issues(self._root / name), offset, stop))
+        return list(map(issue_of, islice(stored_issues(self._root / name), offset, stop)))
 
     def preview(self, paths: Sequence[str | Path], num_rows: int = 50, *, text_unit: str = "") -> DataPreview:
         """What an import would make of the first rows of the first file; keeps nothing.
@@ -185,11 +207,11 @@ class DataLibrary:
             )
             write_card(folder, dataclasses.replace(info, skipped=tuple(skipped)))
             if not info.rows_kept:
-                raise nothing_usable(sources, list(_read_issues(folder)))
+                raise nothing_usable(sources, list(map(issue_of, stored_issues(folder))))
             with self._lock():
                 there = self._taken(name)
                 if there is None:
-                    self._share_rows(folder, info)
+                    self._share_files(folder, info)
                     folder.rename(self._root / name)
                 elif there.name != name or there.hash != info.hash:
                     raise self._name_taken(name)
@@ -206,19 +228,42 @@ class DataLibrary:
         """Give columns other roles: rows that no longer fit become issues, and refused ones that fit come
         back.
         """
-        from engine.data.steps.versions import original_of, with_steps_of
-
         present = self.info(name)
-        dataset = original_of(self.folder(name), present)
+        old = self._original(name).info
+        shape = with_roles(Shape(old.shape, old.roles, "roles-given", {}), old.columns, roles)
+        return self.rework(name, _unchanged, shape=shape, progress=progress, check=check, present=present)
+
+    def rework(
+        self,
+        name: str,
+        change: ChangeItems,
+        *,
+        shape: Shape | None = None,
+        present: DatasetInfo | None = None,
+        progress: OnProgress | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> ImportReport:
+        """Make a data set anew from all rows that were read, kept or not, as `change(items, original, maker)` gives
+        them, under another shape if one is given; its steps are carried out on the result. All or nothing.
+
+        Raises:
+            UserError: "no-usable-rows", "data-changed-meanwhile", or what `change` or a step raises.
+        """
+        from engine.data.issue_fixes import carry_marks
+        from engine.data.steps.versions import with_steps_of
+
+        present = present or self.info(name)
+        place = self.folder(name)
+        dataset = self._original(name)
         old = dataset.info
         rows = list(islice(dataset.all_values(), SAMPLE_ROWS))
-        known = Shape(old.shape, old.roles, "roles-given", {})
-        plan = Plan(with_roles(known, old.columns, roles), number_columns(old.columns, rows))
+        kept_shape = Shape(old.shape, old.roles, reason_code(old.reason_template), old.reason_fields)
+        plan = plan_of(shape or kept_shape, old.columns, rows)
         with Staging(self._root) as folder:
-            items = self._all_items(name, dataset, old.rows_read, progress, check)
+            items = change(all_items(place, dataset, progress, check), dataset, plan.maker())
             new = self._fill(folder, items, plan, name=name, task=old.task, labels=old.sources)
             if not new.rows_kept:
-                first = next(_read_issues(folder)).message
+                first = issue_of(next(stored_issues(folder))).message
                 raise UserError(
                     "no-usable-rows",
                     "None of the {count} rows of {files} can be used. The first: {reason} Nothing was "
@@ -226,16 +271,27 @@ class DataLibrary:
                     count=new.rows_read, files=name, reason=first,
                 )  # fmt: skip
             new = dataclasses.replace(
-                new, created_utc=old.created_utc, title=old.title, licence=old.licence, skipped=old.skipped
-            )
-            new = with_steps_of(
-                self._home, self.folder(name), folder, present, new, progress=progress, check=check
-            )
+                new, created_utc=old.created_utc, title=old.title, licence=old.licence, skipped=old.skipped,
+                origin=old.origin, num_skipped=carry_marks(place, folder),
+            )  # fmt: skip
+            new = with_steps_of(self._home, place, folder, present, new, progress=progress, check=check)
             write_card(folder, new)
             del dataset
             with self._lock():
-                swap(folder, self._root / name)
+                if self.info(name) != present:
+                    raise _changed_meanwhile(name)
+                swap(folder, place)
         return self._report(name)
+
+    def mark_issues(self, name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> DatasetInfo:
+        """Write the issues anew, each as `change` gives it; the rows stay as they are."""
+        from engine.data.issue_fixes import rewrite
+
+        with self._lock():
+            info = self.info(name)
+            info = dataclasses.replace(info, num_skipped=rewrite(self.folder(name), change))
+            write_card(self.folder(name), info)
+        return info
 
     def rebuild(self, name: str, fill: Callable[[Path, DatasetInfo], DatasetInfo]) -> DatasetInfo:
         """Put another version in a data set's place: `fill(folder, card)` writes all of it into a folder beside
@@ -250,12 +306,7 @@ class DataLibrary:
             write_card(folder, info)
             with self._lock():
                 if self.info(name) != old:
-                    raise UserError(
-                        "data-changed-meanwhile",
-                        "Data set {data!r} was changed by something else in the meantime. Nothing was changed; "
-                        "try again.",
-                        data=name,
-                    )  # fmt: skip
+                    raise _changed_meanwhile(name)
                 swap(folder, self._root / name)
         return info
 
@@ -276,14 +327,37 @@ class DataLibrary:
         return renamed
 
     def delete(self, name: str) -> str:
-        """Move a data set to the trash; returns the token for `restore`."""
+        """Move a data set to the trash; returns the token for `restore`. What runs need of it is kept, whatever
+        becomes of the trash."""
         with self._lock():
             info = self.info(name)
+            sweep_kept(self._home)
+            keep_for_runs(self._home, self._root / info.name, info)
             token = TRASH_PREFIX + secrets.token_hex(6)
             place = self._home.trash / token
             place.mkdir(parents=True)
             (self._root / info.name).rename(place / "item")
         return token
+
+    def trashed(self) -> Sequence[tuple[str, DatasetInfo]]:
+        """The data sets in the trash, each with the token that brings it back."""
+        found = []
+        for place in sorted(self._home.trash.glob(f"{TRASH_PREFIX}*")):
+            card = read_card(place / "item", check_name=False)
+            if card is not None and self.owns(place.name):
+                found.append((place.name, card))
+        return found
+
+    def empty_trash(self) -> int:
+        """Delete the data sets in the trash for good; returns their bytes. What runs need stays."""
+        with self._lock():
+            freed = 0
+            for token, card in self.trashed():
+                keep_for_runs(self._home, self._home.trash / token / "item", card)
+                freed += card.num_bytes
+                shutil.rmtree(self._home.trash / token)
+            sweep_kept(self._home)
+        return freed
 
     def restore(self, token: str) -> DatasetInfo:
         """Bring back what `delete` moved away, under its name or, if that is taken, one like it.
@@ -329,41 +403,24 @@ class DataLibrary:
         write_card(folder, info)
         return info
 
-    def _share_rows(self, folder: Path, info: DatasetInfo) -> None:
-        """Let two data sets with the very same rows have them on the disk once. No file is ever changed in place."""
-        for other in self.list():
-            rows = self._root / other.name / ROWS
-            if other.hash == info.hash and filecmp.cmp(rows, folder / ROWS, shallow=False):
-                link = folder / (ROWS + ".link")
-                try:
-                    os.link(rows, link)
-                except OSError:  # a disk without hard links keeps both
-                    return
-                link.replace(folder / ROWS)
+    def _share_files(self, folder: Path, info: DatasetInfo) -> None:
+        """Let data sets with the very same rows, and the same lists of what was left out, have them on the disk
+        once."""
+        for place, card in self._every_version():
+            if card.hash == info.hash and share(place / ROWS, folder / ROWS):
+                for file in (ISSUES, REFUSED):
+                    share(place / file, folder / file)
                 return
+
+    def _every_version(self) -> Iterator[tuple[Path, DatasetInfo]]:
+        """Of all data sets, those in the trash included."""
+        for info in self.list():
+            yield from versions_at(self._root / info.name, info)
+        for token, card in self.trashed():
+            yield from versions_at(self._home.trash / token / "item", card)
 
     def _report(self, name: str) -> ImportReport:
         return ImportReport(self.info(name), tuple(self.issues(name, 0, REPORTED_ISSUES)))
-
-    def _all_items(
-        self,
-        name: str,
-        dataset: Dataset,
-        total: int,
-        progress: OnProgress | None,
-        check: Callable[[], None] | None,
-    ) -> Iterator[Numbered]:
-        """Kept rows, refused rows and rows that could not be read, as they came from the files."""
-        folder = self._root / name
-        refused, unread = _refused_and_unread(folder)
-        merged = heapq.merge(_kept_items(dataset), refused, unread, key=_order)
-        for done, item in enumerate(merged):
-            if done % 2048 == 0:
-                if check:
-                    check()
-                if progress:
-                    progress("reading", done, total, "rows")
-            yield item
 
     def _taken(self, name: str) -> DatasetInfo | None:
         """The data set whose name this is, on a disk that may not tell upper from lower case."""
@@ -383,62 +440,21 @@ class DataLibrary:
         return filelock.FileLock(self._root / ".lock", timeout=60)
 
 
-# ------------------------------------------------------------------------------------- small files
+def _unchanged(items: Iterator[Numbered], original: Dataset, maker: ExampleMaker) -> Iterator[Numbered]:
+    return items
 
 
-def read_card(folder: Path, *, check_name: bool = True) -> DatasetInfo | None:
-    """The card of a data set's folder; None if there is no whole one. The folder's name is the data set's."""
-    try:
-        value = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
-        return None
-    info: DatasetInfo = from_json({**value, "type": "DatasetInfo"})
-    return dataclasses.replace(info, name=folder.name) if check_name and info.name != folder.name else info
+def reason_code(template: str) -> str:
+    """The code of the reason that a card gives; the roles were given where another version wrote it."""
+    return next((code for code, known in REASONS.items() if known == template), "roles-given")
 
 
-def write_card(folder: Path, info: DatasetInfo) -> None:
-    part = folder / (CARD + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        json.dump(to_json(info), file, ensure_ascii=False, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(folder / CARD)
-
-
-def _read_issues(folder: Path) -> Iterator[RowIssue]:
-    with (folder / ISSUES).open("rb") as file:
-        for line in file:
-            value = json.loads(line)
-            yield from_json({**value, "type": "RowIssue"})
-
-
-def _kept_items(dataset: Dataset) -> Iterator[Numbered]:
-    origins = dataset.all_origins()
-    for (place, number, line), values in zip(origins, dataset.all_values(), strict=True):
-        yield place, Row(number, values, line)
-
-
-def _refused_and_unread(folder: Path) -> tuple[list[Numbered], list[Numbered]]:
-    """Rows that the roles refused, and issues of rows that were never read."""
-    refused: list[Numbered] = []
-    with (folder / REFUSED).open("rb") as file:
-        for text in file:
-            place, number, line, values = json.loads(text)
-            refused.append((place, Row(number, values, line)))
-    known = {(place, item.number) for place, item in refused if isinstance(item, Row)}
-    unread: list[Numbered] = []
-    with (folder / ISSUES).open("rb") as file:
-        for text in file:
-            value = json.loads(text)
-            if (value["file_place"], value["row"]) not in known:
-                unread.append((value["file_place"], from_json({**value, "type": "RowIssue"})))
-    return refused, unread
-
-
-def _order(item: Numbered) -> tuple[int, int]:
-    place, row = item
-    assert not isinstance(row, Block)  # those come from files only
-    return place, row.number if isinstance(row, Row) else row.row
+def _changed_meanwhile(name: str) -> UserError:
+    return UserError(
+        "data-changed-meanwhile",
+        "Data set {data!r} was changed by something else in the meantime. Nothing was changed; try again.",
+        data=name,
+    )
 
 
 def _first_with_rows(sources: Sequence[Source], count: int) -> tuple[Source, list[Row | RowIssue]]:

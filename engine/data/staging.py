@@ -9,12 +9,18 @@ never a data set's.
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 from pathlib import Path
 
 import filelock
 
+from engine.errors import UserError
+from engine.supervised import bytes_text
+from engine.supervised import is_disk_full as has_full_number
+
+NO_SPACE = re.compile(r"\[errno (28|122)\]|no space left on device", re.IGNORECASE)
 PART, OLD = ".part-", ".old-"
 
 
@@ -33,9 +39,23 @@ class Staging:
         self._folder.mkdir()
         return self._folder
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
         _let_go(self._lock)
+        if isinstance(error, OSError) and is_disk_full(error):
+            raise disk_is_full(self._root) from error
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether the disk was full. Arrow says so in words, some of its errors have no number."""
+    return has_full_number(error) or NO_SPACE.search(str(error)) is not None
+
+
+def disk_is_full(place: Path) -> UserError:
+    return UserError(
+        "disk-full", "The disk of {place} is full: {free} are free. Make room, then try again. Nothing was changed.",
+        place=str(place), free=bytes_text(shutil.disk_usage(place).free),
+    )  # fmt: skip
 
 
 def sweep(root: Path) -> None:

@@ -56,7 +56,7 @@ def edit_changes(rows: Rows, settings: Settings, findings: Findings) -> Iterator
 
 
 def _edited(values: Values, texts: dict[str, str]) -> Values:
-    new = values | {column: _as_before(values.get(column), column, text) for column, text in texts.items()}
+    new = values | {column: as_before(values.get(column), column, text) for column, text in texts.items()}
     return values if new == values else new
 
 
@@ -64,11 +64,11 @@ def _new_row(rows: Rows, texts: dict[str, str]) -> Values:
     """A row of these texts; where others hold nested values (turns), the text is read as JSON."""
     pattern = rows.at(0) if len(rows) else {}
     given = {column: text for column, text in texts.items() if text != ""}
-    row = {column: _as_before(pattern.get(column), column, text) for column, text in given.items()}
+    row = {column: as_before(pattern.get(column), column, text) for column, text in given.items()}
     return row | ({SPLIT: TRAIN} if SPLIT in rows.columns and SPLIT not in row else {})
 
 
-def _as_before(value: Any, column: str, text: str) -> Any:
+def as_before(value: Any, column: str, text: str) -> Any:
     """The text as a value of the kind that was there: a list stays a list, a number a number where it can."""
     if value is None or isinstance(value, str):
         return text

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from engine.data.dataset import Dataset
 from engine.data.formula_guard import guarded
+from engine.data.staging import disk_is_full, is_disk_full
 from engine.data.steps.step import OnProgress
 from engine.data.store import to_text
 from engine.errors import UsageError
@@ -60,6 +61,11 @@ def export_data(
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.replace(path)
+    except OSError as error:
+        if is_disk_full(error):
+            part.unlink(missing_ok=True)
+            raise disk_is_full(path.parent) from error
+        raise
     finally:
         part.unlink(missing_ok=True)
     return path.stat().st_size

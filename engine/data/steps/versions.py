@@ -11,23 +11,21 @@ Undoing is building anew from the original: the same steps on the same rows give
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from engine.data.cards import link, read_card, write_card
 from engine.data.dataset import Dataset
 from engine.data.importing import CARD, ISSUES, REFUSED, ROWS
-from engine.data.library import DataLibrary, read_card, write_card
+from engine.data.kept import ORIGINAL, VERSIONS, runs_by_hash
+from engine.data.library import DataLibrary
 from engine.data.steps.run_step import preview_step, write_version
 from engine.data.steps.step import OnProgress
 from engine.errors import UserError
 from engine.home import Home
 from engine.messages import DatasetInfo, DataStep, StepPreview
 
-ORIGINAL = "original"
-VERSIONS = "versions"
 Check = Callable[[], None]
 
 
@@ -153,17 +151,6 @@ def with_steps_of(
     return info
 
 
-def version_folder(place: Path, info: DatasetInfo, hash: str) -> tuple[Path, DatasetInfo] | None:
-    """The folder and card of the version with that hash; None if it is not kept."""
-    if info.hash == hash:
-        return place, info
-    for folder in (place / VERSIONS / hash, place / ORIGINAL):
-        card = read_card(folder, check_name=False)
-        if card is not None and card.hash == hash:
-            return folder, dataclasses.replace(card, name=info.name)
-    return None
-
-
 def _keep_original(place: Path, folder: Path, card: DatasetInfo) -> None:
     """Bring the original into the staging folder, with its card (or `card`, where there was no step yet)."""
     first = place / ORIGINAL if (place / ORIGINAL / CARD).exists() else place
@@ -174,7 +161,7 @@ def _keep_original(place: Path, folder: Path, card: DatasetInfo) -> None:
 
 def keep_versions(home: Home, place: Path, folder: Path, old: DatasetInfo, *, but: str) -> None:
     """Keep the outgoing version and earlier ones, as far as a run names them and they are not what comes (`but`)."""
-    named = hashes_of_runs(home)
+    named = runs_by_hash(home)
     if old.hash in named and old.hash != but:
         _keep_version(place / ROWS, old, folder)
     for kept in (place / VERSIONS).glob("*"):
@@ -188,26 +175,3 @@ def _keep_version(rows: Path, card: DatasetInfo, folder: Path) -> None:
     target.mkdir(parents=True)
     link(rows, target / ROWS)
     write_card(target, card)
-
-
-def hashes_of_runs(home: Home) -> set[str]:
-    """The hashes that runs were made from; those in the trash count, since they can be put back."""
-    found: set[str] = set()
-    for journal in (*home.runs.glob("*/events.jsonl"), *home.trash.glob("*/**/events.jsonl")):
-        try:
-            with journal.open("rb") as lines:
-                created = json.loads(lines.readline())
-        except (OSError, ValueError):
-            continue  # a run that was never written whole names nothing
-        found.add(created.get("data_hash", ""))
-    return found - {""}
-
-
-def link(source: Path, target: Path) -> None:
-    """The same file under another name; a copy where the disk knows no links."""
-    if not source.exists():
-        return
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
