@@ -1,0 +1,1 @@
+"""How gradients become weights: groups of parameters, float32 masters in flat buffers, one rule of update a group."""
