@@ -92,7 +92,7 @@ def _pinned(recipe: Recipe, dataset: Dataset, numbers: Iterable[int], count: int
     if recipe.sample_prompts:
         is_text = dataset.info.shape == "text"
         return [PinnedPrompt(prompt, is_text=is_text) for prompt in recipe.sample_prompts]
-    return [_as_prompt(dataset.example(int(number))) for number in islice(numbers, count)]
+    return [_as_prompt(dataset.example(int(number), "causal-lm")) for number in islice(numbers, count)]
 
 
 def _as_prompt(example: Example) -> PinnedPrompt:

@@ -67,7 +67,7 @@ def sample_of_dataset(home: Home, recipe: Recipe, model: Path | None) -> RowSamp
             return None
         raise
     places = range(0, len(dataset), max(1, len(dataset) // SAMPLE_ROWS))[:SAMPLE_ROWS]
-    texts = [_texts(dataset.example(place)) for place in places]
+    texts = [_texts(dataset.example(place, "causal-lm")) for place in places]
     if model is None:
         sample = _from_characters(len(dataset), texts, recipe, download_bytes=0)
     else:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from engine.data.examples import Example, ExampleMaker
+from engine.data.examples import Example, ExampleMaker, for_task
 from engine.data.store import ABSENT_KIND, HIDDEN, to_value
 from engine.errors import UserError
 from engine.messages import DatasetInfo, RowsPage
@@ -32,7 +32,7 @@ class Dataset:
         self._found: dict[str, NDArray[np.int64]] = {}
         self._orders: dict[tuple[str, str, bool], NDArray[np.int64]] = {}
         self._lock = threading.Lock()
-        self._maker = ExampleMaker(info.shape, info.roles, self.columns)
+        self._maker = ExampleMaker.of(info, self.columns)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -73,16 +73,22 @@ class Dataset:
         file, number, line = (row.column(len(self.columns) + hidden)[0].as_py() for hidden in range(3))
         return self.info.sources[file], number, line
 
-    def example(self, position: int) -> Example:
-        """What is learned from a row."""
+    def example(self, position: int, task: str | None = None) -> Example:
+        """What is learned from a row: its own example, or what a task makes of it.
+
+        Raises:
+            UserError: "task-unfit".
+        """
         if not 0 <= position < len(self):
             raise IndexError(position)
-        return self._maker.make(self.values(position))
+        example = self._maker.make(self.values(position))
+        return for_task(example, task) if task else example
 
-    def examples(self) -> Iterator[Example]:
-        """All examples in order, faster than one by one."""
+    def examples(self, task: str | None = None) -> Iterator[Example]:
+        """All examples in order, faster than one by one. Raises what `example` raises."""
         for values in self.all_values():
-            yield self._maker.make(values)
+            example = self._maker.make(values)
+            yield for_task(example, task) if task else example
 
     def all_values(self) -> Iterator[dict[str, Any]]:
         """All rows in order as `values` gives them."""

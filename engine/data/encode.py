@@ -77,7 +77,7 @@ def encode_all(
     for start in range(0, len(places), BATCH_ROWS):
         if progress:
             progress("tokenising", start, len(places), "rows")
-        examples = [dataset.example(place) for place in places[start : start + BATCH_ROWS]]
+        examples = [dataset.example(place, "causal-lm") for place in places[start : start + BATCH_ROWS]]
         encoded += _encode_batch(
             examples, tokenizer, max_seq_len=recipe.max_seq_len, train_on=recipe.train_on, is_lean=True
         )

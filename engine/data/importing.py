@@ -16,17 +16,19 @@ from typing import Any
 
 import orjson
 
-from engine.data.examples import ExampleMaker
+from engine.data.cells import find_scale, find_separator
+from engine.data.examples import UNIT_SCALE, ExampleMaker
 from engine.data.issues import RowProblem
 from engine.data.line_blocks import Block, BlockPlan, plan_blocks, read_blocks
 from engine.data.readers import read_rows, suits_blocks
 from engine.data.rows import Row
-from engine.data.shapes import TASKS, Shape, find_shape, with_roles
+from engine.data.shapes import Shape, find_shape, with_roles
 from engine.data.sources import Source
 from engine.data.store import StoreWriter
 from engine.errors import UserError
 from engine.journal import utc_now
 from engine.messages import DatasetInfo, RowIssue
+from engine.recipe import TASKS_OF_SHAPE
 
 SAMPLE_ROWS = 200
 SAMPLE_FILES = 20
@@ -43,14 +45,19 @@ Numbered = tuple[int, Row | RowIssue | Block]  # the place of the file, and what
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What the rows are taken for, and in which columns numbers count as text."""
+    """What the rows are taken for, in which columns numbers count as text, and how labels and scores are written."""
 
     shape: Shape
     number_columns: frozenset[str]
     blocks: BlockPlan | None = None
+    label_separator: str = ""
+    score_scale: tuple[float, float] = UNIT_SCALE
 
     def maker(self) -> ExampleMaker:
-        return ExampleMaker(self.shape.name, self.shape.roles, self.number_columns)
+        return ExampleMaker(
+            self.shape.name, self.shape.roles, self.number_columns, label_separator=self.label_separator,
+            score_scale=self.score_scale,
+        )  # fmt: skip
 
 
 def make_plan(sources: Sequence[Source], roles: Mapping[str, str]) -> Plan:
@@ -83,11 +90,25 @@ def plan_for(rows: Sequence[Mapping[str, Any]], roles: Mapping[str, str]) -> Pla
             "and COLUMN = completion, or COLUMN = text. Nothing was imported.",
             columns=", ".join(columns[:20]),
         )  # fmt: skip
-    shape = with_roles(found, columns, roles)
-    numbers = number_columns(columns, rows)
-    plan = Plan(shape, numbers)
-    texts, optional = plan.maker().text_columns
-    return plan if shape.name == "chat" else Plan(shape, numbers, plan_blocks(rows, texts, optional))
+    plan = plan_of(with_roles(found, columns, roles), columns, rows)
+    maker = plan.maker()
+    if not maker.is_of_texts:
+        return plan
+    return dataclasses.replace(plan, blocks=plan_blocks(rows, *maker.text_columns))
+
+
+def plan_of(shape: Shape, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Plan:
+    """The plan for rows like these that have this shape, read one by one."""
+
+    def values(role: str) -> list[Any]:
+        column = next((column for column, has in shape.roles.items() if has == role), None)
+        return [] if column is None else [row.get(column) for row in rows]
+
+    separator, scores = find_separator(values("label")), values("score")
+    return Plan(
+        shape, number_columns(columns, rows), label_separator=separator,
+        score_scale=find_scale(scores) if scores else UNIT_SCALE,
+    )  # fmt: skip
 
 
 def number_columns(columns: Iterable[str], rows: Sequence[Mapping[str, Any]]) -> frozenset[str]:
@@ -195,9 +216,10 @@ def describe(
     roles = {column: shape.roles.get(column, "ignore") for column in writer.columns}
     return DatasetInfo(
         name=name, hash=writer.hash(roles), rows_read=num_read, rows_kept=writer.num_rows,
-        num_issues=num_issues, task=task or TASKS[shape.name], shape=shape.name, reason=shape.reason,
+        num_issues=num_issues, task=task or TASKS_OF_SHAPE[shape.name][0], shape=shape.name, reason=shape.reason,
         columns=tuple(writer.columns), roles=roles, num_bytes=0, created_utc=utc_now(),
         sources=tuple(sources), title=name, reason_template=shape.template, reason_fields=shape.fields,
+        label_separator=plan.label_separator, lowest_score=plan.score_scale[0], highest_score=plan.score_scale[1],
     )  # fmt: skip
 
 

@@ -63,6 +63,29 @@ TEMPLATES: dict[str, str] = {
         "Row {row} of {file}: the answer {value!r} does not stand at character {start} of its context, where "
         "{found!r} stands. Expected the answer there."
     ),
+    "answer-moved": (
+        "Row {row} of {file}: the answer {value!r} does not stand at character {start} of its context but at {place}. "
+        "Expected the place at which it stands."
+    ),
+    "answer-missing": (
+        "Row {row} of {file}: the answer {value!r} in {column!r} does not stand in its context. Expected a piece of "
+        "it, letter for letter."
+    ),
+    "empty-answer": (
+        "Row {row} of {file} has an empty answer in {column!r}. Expected a piece of the context, or an empty list "
+        "where there is no answer."
+    ),
+    "empty-label": "Row {row} of {file} has no label in {column!r}. Expected one.",
+    "empty-score": "Row {row} of {file} has no score in {column!r}. Expected a number.",
+    "score-outside": (
+        "Row {row} of {file} has the score {value} in {column!r}. Expected a number from {low} to {high}, as in the "
+        "first rows."
+    ),
+    "empty-word": "Row {row} of {file}: number {place} in {column!r} is {value!r}. Expected a text without blanks.",
+    "tags-unequal": (
+        "Row {row} of {file} has {words} words in {other!r} and {tags} tags in {column!r}. Expected a tag for "
+        "each word."
+    ),
     "not-translated": "Row {row} of {file} has no translation of {value!r}. Expected one.",
     "doubtful-translation": (
         "Row {row} of {file} is marked as doubtful (fuzzy) by its translators. Expected a translation that "

@@ -203,7 +203,7 @@ def _whole_content(source: Source) -> bytes:
 def _rows_of(source: Source, value: Any) -> Iterator[Row | RowIssue]:
     rows = list_of_rows(value)
     if rows is None:
-        raise _unreadable(source, f"it holds {kind_name(value)} without a list of rows")
+        raise unreadable(source, f"it holds {kind_name(value)} without a list of rows")
     for number, item in enumerate(rows, 1):
         try:
             yield Row(number, as_object(_wrapped(item)), 0)
@@ -245,74 +245,6 @@ def _wrapped(item: Any) -> Any:
     return item
 
 
-def read_squad(source: Source) -> Iterator[Row | RowIssue]:
-    """Questions about paragraphs, as SQuAD and its kin keep them: one row a question.
-
-    An answer that does not stand where it is said to stand is an issue: whoever marks answers in the text would
-    learn the wrong place.
-    """
-    with source.open_whole() as file:
-        content = file.read().removeprefix(b"\xef\xbb\xbf")
-    try:
-        value = parse(content)
-    except RowProblem as problem:
-        raise _unreadable(source, problem.at(source.label, 1).message) from None
-    for number, (article, paragraph, asked) in enumerate(_questions(value), 1):
-        try:
-            yield Row(number, _question(article, paragraph, asked))
-        except RowProblem as problem:
-            yield problem.at(source.label, number)
-
-
-def _questions(value: Any) -> Iterator[tuple[Any, Any, Any]]:
-    """Each question with its paragraph and article; where a level is missing, what stands there."""
-    for article in _list_in(value, "data"):
-        for paragraph in _list_in(article, "paragraphs"):
-            for asked in _list_in(paragraph, "qas"):
-                yield article, paragraph, asked
-
-
-def _list_in(value: Any, name: str) -> list[Any]:
-    """The list under a name; a list of nothing where there is none, so that it is one issue and not silence."""
-    found = value.get(name) if isinstance(value, dict) else None
-    return found if isinstance(found, list) else [None]
-
-
-def is_squad(head: bytes) -> bool:
-    return b'"paragraphs"' in head and b'"data"' in head and b'"context"' in head
-
-
-def _question(article: Any, paragraph: Any, asked: Any) -> dict[str, Any]:
-    """The row of a question: its first answer, and all of them."""
-    if not isinstance(asked, dict) or not isinstance(asked.get("question"), str):
-        raise RowProblem("missing-column", "question", asked, found=kind_name(asked))
-    context = paragraph.get("context")
-    if not isinstance(context, str):
-        raise RowProblem("missing-column", "context", context, found=kind_name(context))
-    answers = [answer for answer in asked.get("answers") or [] if isinstance(answer, dict)]
-    row = {
-        "id": asked.get("id"),
-        "title": article.get("title"),
-        "context": context,
-        "question": asked["question"],
-    }
-    if not answers:
-        raise RowProblem("empty-value", "answers", "[]")
-    for answer in answers:
-        text, start = answer.get("text"), answer.get("answer_start")
-        if (
-            isinstance(start, int)
-            and start >= 0
-            and isinstance(text, str)
-            and not context.startswith(text, start)
-        ):
-            raise RowProblem(
-                "answer-elsewhere", "answers", text, start=start, found=context[start : start + 40]
-            )
-    texts = [answer.get("text") for answer in answers]
-    return row | {"answer": texts[0], "answer_start": answers[0].get("answer_start"), "answers": texts}
-
-
 def _read_elements(source: Source, content: bytes) -> Iterator[Row | RowIssue]:
     """The elements of the outermost list of objects one by one, so that a broken one is alone in its loss."""
     start = _list_start(content)
@@ -324,7 +256,7 @@ def _read_elements(source: Source, content: bytes) -> Iterator[Row | RowIssue]:
             value = parse(content)
         except RowProblem as problem:
             issue = problem.at(source.label, 1)
-            raise _unreadable(source, issue.message) from None
+            raise unreadable(source, issue.message) from None
         yield from _rows_of(source, value)
         return
     for number, (element, line) in enumerate(elements(content, start), 1):
@@ -349,7 +281,8 @@ def _looks_like_lines(content: bytes) -> bool:
     return len(lines) > 1 and all(line.lstrip().startswith(b"{") for line in lines[:2])
 
 
-def _unreadable(source: Source, reason: str) -> UserError:
+def unreadable(source: Source, reason: str) -> UserError:
+    """The error for a JSON file that holds no rows."""
     return UserError(
         "json-unreadable",
         "{file} holds no rows that can be read: {reason}. Expected a list of objects, or one object a line. "

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from engine.data.archives import contents_of, is_archive, label_columns
 from engine.data.arrow_rows import read_arrow
-from engine.data.json_rows import is_squad, read_json, read_json_lines, read_squad
+from engine.data.json_rows import read_json, read_json_lines
 from engine.data.line_blocks import SMALL_BYTES
+from engine.data.question_rows import is_squad, read_squad
 from engine.data.rows import Row
 from engine.data.sheet_rows import read_sheet
 from engine.data.sources import MARKS, Source, data_suffix, find_codec, readable

@@ -106,7 +106,7 @@ class _Desk:
             errand.check()
             if 0 <= place < len(dataset):
                 encoded = encode(
-                    dataset.example(place),
+                    dataset.example(place, "causal-lm"),
                     tokenizer,
                     max_seq_len=recipe.max_seq_len,
                     train_on=recipe.train_on,

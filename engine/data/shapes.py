@@ -5,7 +5,15 @@ A shape says how a row becomes something to learn from:
 * prompt-completion: `prompt`, `completion` (and `system`);
 * instruction: `instruction`, `output` (and `input`, `system`), as Alpaca has it;
 * chat: `messages`, a list of turns (and `system`);
-* text: `text`, learned from end to end.
+* text: `text`, learned from end to end;
+* text-label: `text` and its `label`, or several; pair-label: `text`, `text_pair`, `label`;
+* question-answer: `question`, `context`, `answers` that stand in it (and `answer_start`), as SQuAD has it;
+* source-target: `source`, `target`, a text and its translation;
+* tokens-tags: `tokens`, `tags`, a tag for each word;
+* text-pair-score: `text`, `text_pair` and how alike they are (`score`; without one they belong together);
+* preference: `prompt`, `chosen`, `rejected`.
+
+Any of them may have a `group` (for fairness and splits) and an `id` (rows that splits keep together).
 """
 
 from __future__ import annotations
@@ -14,24 +22,44 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
+from engine.data.column_kinds import (
+    answers_stand_in,
+    are_labels,
+    are_tags,
+    first_chat_column,
+    holds_lines,
+    holds_scores,
+    holds_text,
+    mean_length,
+)
 from engine.errors import UsageError
 
-ROLES = ("prompt", "completion", "instruction", "input", "output", "system", "messages", "text", "ignore")
+BESIDE = ("group", "id")
 NEEDED = {
     "chat": ("messages",),
     "instruction": ("instruction", "output"),
+    "preference": ("prompt", "chosen", "rejected"),
     "prompt-completion": ("prompt", "completion"),
+    "question-answer": ("question", "context", "answers"),
+    "source-target": ("source", "target"),
+    "tokens-tags": ("tokens", "tags"),
+    "pair-label": ("text", "text_pair", "label"),
+    "text-label": ("text", "label"),
+    "text-pair-score": ("text", "text_pair"),
     "text": ("text",),
 }
-OPTIONAL = {
-    "chat": ("system",),
-    "instruction": ("input", "system"),
-    "prompt-completion": ("system",),
-    "text": (),
+OPTIONAL = dict.fromkeys(NEEDED, BESIDE) | {
+    "chat": ("system", *BESIDE),
+    "instruction": ("input", "system", *BESIDE),
+    "prompt-completion": ("system", *BESIDE),
+    "question-answer": ("answer_start", *BESIDE),
+    "text-pair-score": ("score", *BESIDE),
 }
-TASKS = dict.fromkeys(NEEDED, "causal-lm")
+ROLES = (
+    "prompt", "completion", "instruction", "input", "output", "system", "messages", "text", "text_pair", "label",
+    "score", "question", "context", "answers", "answer_start", "source", "target", "tokens", "tags", "chosen",
+    "rejected", *BESIDE, "ignore",
+)  # fmt: skip
 
 # Pairs of names that are known to stand for a prompt and its completion, the surest first.
 PAIRS = (
@@ -39,11 +67,9 @@ PAIRS = (
     ("question", "answer"), ("query", "response"), ("query", "answer"), ("instruction", "response"),
     ("instruction", "completion"), ("instruction", "answer"), ("input", "output"), ("input", "target"),
     ("input", "response"), ("question", "response"), ("user", "assistant"), ("human", "assistant"),
-    ("source", "target"), ("src", "tgt"), ("article", "summary"), ("document", "summary"),
-    ("text", "summary"), ("prompt", "chosen"), ("q", "a"), ("english", "chinese"), ("en", "zh"),
+    ("article", "summary"), ("document", "summary"), ("text", "summary"), ("q", "a"),
     ("问题", "回答"), ("问题", "答案"), ("提问", "回答"), ("问", "答"), ("提示", "回复"), ("提示词", "回复"),
-    ("输入", "输出"), ("指令", "输出"), ("指令", "回答"), ("用户", "助手"), ("原文", "译文"),
-    ("正文", "摘要"),
+    ("输入", "输出"), ("指令", "输出"), ("指令", "回答"), ("用户", "助手"), ("正文", "摘要"),
 )  # fmt: skip
 INSTRUCTION = ("instruction", "指令")
 INPUT = ("input", "context", "输入")
@@ -52,17 +78,51 @@ SYSTEM = ("system", "system_prompt", "系统", "系统提示词")
 CHAT = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns", "对话")
 TEXT = ("text", "content", "document", "body", "文本", "正文", "内容")
 LINES = ("paragraphs", "lines", "content", "verses", "text", "诗句", "内容")
+REVIEWED = (
+    *TEXT, "sentence", "review", "comment", "tweet", "message", "headline", "utterance", "description", "query",
+    "question", "评论", "句子", "评价", "标题",
+)  # fmt: skip
 LABELS = (
-    "label", "category", "class", "sentiment", "intent", "topic", "label_text", "标签", "类别", "分类", "情感", "意图",
+    "label", "labels", "category", "class", "sentiment", "intent", "topic", "label_text", "emotion", "polarity",
+    "label_name", "标签", "类别", "分类", "情感", "意图", "情绪", "标注",
 )  # fmt: skip
 TEXT_PAIRS = (
     ("premise", "hypothesis"), ("sentence1", "sentence2"), ("text1", "text2"), ("text_a", "text_b"),
-    ("question1", "question2"), ("句子1", "句子2"),
+    ("sentence_a", "sentence_b"), ("question1", "question2"), ("句子1", "句子2"), ("文本1", "文本2"),
 )  # fmt: skip
-TRANSLATED = ("source", "src", "english", "en", "原文")
+TOGETHER = (("anchor", "positive"), ("query", "positive"), ("query", "passage"))
+SCORES = (
+    "score",
+    "similarity",
+    "similarity_score",
+    "relatedness",
+    "relatedness_score",
+    "相似度",
+    "分数",
+    "得分",
+)
+TRANSLATED = (
+    ("source", "target"), ("src", "tgt"), ("english", "chinese"), ("原文", "译文"), ("source_text", "target_text"),
+    ("源文本", "目标文本"), ("英文", "中文"), ("中文", "英文"), ("chinese", "english"),
+    ("en", "zh"), ("zh", "en"),
+)  # fmt: skip
+# No "id", which is a number's column, and no "no": Indonesian and Norwegian are told by their roles.
+LANGUAGES = (
+    "ar", "bg", "bn", "cs", "da", "de", "el", "en", "es", "et", "fa", "fi", "fr", "he", "hi", "hr", "hu", "it", "ja",
+    "ko", "lt", "lv", "ms", "nl", "pl", "pt", "ro", "ru", "sk", "sl", "sr", "sv", "th", "tr", "uk", "ur", "vi", "zh",
+    "zh-cn", "zh-tw", "zh_cn", "zh_tw",
+)  # fmt: skip
+TOKENS = ("tokens", "words", "词元", "词语", "分词")
+TAGS = ("tags", "ner_tags", "labels", "pos_tags", "chunk_tags", "ner", "bio", "标签", "标注")
+QUESTION = ("question", "query", "问题")
+CONTEXT = ("context", "passage", "paragraph", "document", "上下文", "文章", "段落", "材料")
+ANSWERS = ("answers", "answer", "answer_text", "答案", "回答")
+ANSWER_START = ("answer_start", "answer_starts", "start", "start_position", "答案位置")
+PREFERRED = ("prompt", "question", "instruction", "query", "input", "提示词", "问题", "指令")
 KNOWN_NAMES = frozenset(
-    {name for pair in PAIRS for name in pair} | {*INSTRUCTION, *INPUT, *OUTPUT, *SYSTEM, *CHAT, *TEXT}
-    | {*LABELS, *LINES, *(name for pair in TEXT_PAIRS for name in pair), "id", "labels", "title"}
+    {name for pair in (*PAIRS, *TEXT_PAIRS, *TOGETHER, *TRANSLATED) for name in pair}
+    | {*INSTRUCTION, *INPUT, *OUTPUT, *SYSTEM, *CHAT, *REVIEWED, *LABELS, *LINES, *SCORES, *TOKENS}
+    | {*TAGS, *QUESTION, *CONTEXT, *ANSWERS, *ANSWER_START, "chosen", "rejected", "id", "title"}
 )  # fmt: skip
 
 REASONS = {
@@ -70,10 +130,15 @@ REASONS = {
     "alpaca-columns": "The columns {first!r} and {second!r} are named as in Alpaca.",
     "known-pair": "The columns {first!r} and {second!r} are named like a prompt and its completion.",
     "translation": "The columns {first!r} and {second!r} hold a text and its translation.",
-    "preference": "Of the answers to {first!r} the preferred one, {second!r}, is learned.",
+    "preference": "Of two answers to {first!r} the one in {second!r} is the better.",
     "question-context": "{first!r} is answered from the passage in {second!r}.",
-    "text-label": "{second!r} is the label of {first!r}: the model learns to answer with it.",
-    "pair-label": "{first!r} and {second!r} are two texts with a label: the model learns to answer with it.",
+    "answer-in-context": "The answers to {first!r} stand word for word in {second!r}.",
+    "text-label": "{second!r} is the label of {first!r}.",
+    "few-values": "{second!r} has few different values, so it is taken for the label of {first!r}.",
+    "pair-label": "{first!r} and {second!r} are two texts with a label.",
+    "pair-score": "{first!r} and {second!r} are two texts with a number that says how alike they are.",
+    "pair-together": "{first!r} and {second!r} are named like two texts that belong together.",
+    "tagged-words": "{second!r} holds a tag for each word in {first!r}.",
     "lines-column": "The column {first!r} holds texts as lists of lines.",
     "text-column": "The column {first!r} is named like a text, and no column is named like an answer to it.",
     "only-column": "{first!r} is the only column with text.",
@@ -107,16 +172,84 @@ class Shape:
         return self.template.format(**self.fields)
 
 
-def find_shape(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Shape:
+Rows = Sequence[Mapping[str, Any]]
+
+
+def find_shape(columns: Sequence[str], rows: Rows) -> Shape:
     """The shape of rows with these columns, judged from some of them."""
     by_name = {_plain(column): column for column in reversed(columns)}
-    if chat := _chat_column(columns, rows):
+    if preferred := _preference(columns, by_name):
+        return preferred
+    by_likelihood = sorted(columns, key=lambda name: _plain(name) not in CHAT)
+    if chat := first_chat_column(by_likelihood, rows):
         return _shape("chat", columns, {chat: "messages", **_system(by_name)}, "chat-column")
+    if tagged := _tagged(columns, by_name, rows):
+        return tagged
+    if asked := _question_context(columns, by_name, rows):
+        return asked
     if alpaca := _alpaca(by_name):
         return _shape("instruction", columns, {**alpaca, **_system(by_name)}, "alpaca-columns")
-    if asked := _question_context(by_name):
-        return _shape("instruction", columns, asked, "question-context")
-    return _by_pair(columns, by_name) or _by_texts(columns, by_name, rows)
+    return (
+        _pair_of_texts(columns, by_name, rows)
+        or _by_pair(columns, by_name)
+        or _translated(columns, by_name, rows)
+        or _by_texts(columns, by_name, rows)
+    )
+
+
+def _preference(columns: Sequence[str], by_name: Mapping[str, str]) -> Shape | None:
+    """A prompt with a better and a worse answer."""
+    chosen, rejected, prompt = by_name.get("chosen"), by_name.get("rejected"), _first(PREFERRED, by_name)
+    if not chosen or not rejected or not prompt:
+        return None
+    return _shape(
+        "preference", columns, {prompt: "prompt", chosen: "chosen", rejected: "rejected"}, "preference"
+    )
+
+
+def _tagged(columns: Sequence[str], by_name: Mapping[str, str], rows: Rows) -> Shape | None:
+    """Words and as many tags."""
+    tokens = _first(TOKENS, by_name)
+    for name in TAGS:
+        tags = by_name.get(name)
+        if tokens and tags and tags != tokens and are_tags(tokens, tags, rows):
+            return _shape("tokens-tags", columns, {tokens: "tokens", tags: "tags"}, "tagged-words")
+    return None
+
+
+def _question_context(columns: Sequence[str], by_name: Mapping[str, str], rows: Rows) -> Shape | None:
+    """A question about a passage: with its answer in the passage, or in words of its own."""
+    question, context = _first(QUESTION, by_name), _first(CONTEXT, by_name)
+    answers, start = _first(ANSWERS, by_name), _first(ANSWER_START, by_name)
+    if not question or not context or not answers:
+        return None
+    if answers_stand_in(answers, context, start, rows):
+        roles = {question: "question", context: "context", answers: "answers"}
+        placed = {start: "answer_start"} if start else {}
+        return _shape("question-answer", columns, roles | placed, "answer-in-context")
+    if not holds_text(answers, rows):
+        return None
+    roles = {question: "instruction", context: "input", answers: "output"}
+    return _shape("instruction", columns, roles, "question-context")
+
+
+def _pair_of_texts(columns: Sequence[str], by_name: Mapping[str, str], rows: Rows) -> Shape | None:
+    """Two texts with a label, with a score, or that belong together."""
+    for first, second in TEXT_PAIRS:
+        if first not in by_name or second not in by_name:
+            continue
+        pair = {by_name[first]: "text", by_name[second]: "text_pair"}
+        label, score = _first(LABELS, by_name), _first(SCORES, by_name)
+        if score or (label and holds_scores(label, rows)):
+            return _shape("text-pair-score", columns, pair | {score or label: "score"}, "pair-score")
+        if label:
+            return _shape("pair-label", columns, pair | {label: "label"}, "pair-label")
+        return _shape("text-pair-score", columns, pair, "pair-together")
+    for first, second in TOGETHER:
+        if first in by_name and second in by_name:
+            pair = {by_name[first]: "text", by_name[second]: "text_pair"}
+            return _shape("text-pair-score", columns, pair, "pair-together")
+    return None
 
 
 def _by_pair(columns: Sequence[str], by_name: Mapping[str, str]) -> Shape | None:
@@ -124,47 +257,60 @@ def _by_pair(columns: Sequence[str], by_name: Mapping[str, str]) -> Shape | None
     for prompt, completion in PAIRS:
         if prompt in by_name and completion in by_name:
             pair = {by_name[prompt]: "prompt", by_name[completion]: "completion"}
-            code = "translation" if prompt in TRANSLATED else "known-pair"
-            code = "preference" if completion == "chosen" else code
-            return _shape("prompt-completion", columns, {**pair, **_system(by_name)}, code)
+            return _shape("prompt-completion", columns, {**pair, **_system(by_name)}, "known-pair")
     return None
 
 
-def _by_texts(columns: Sequence[str], by_name: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> Shape:
+def _translated(columns: Sequence[str], by_name: Mapping[str, str], rows: Rows) -> Shape | None:
+    """A text and its translation, named so or by two languages."""
+    languages = [column for column in columns if _plain(column) in LANGUAGES and holds_text(column, rows)]
+    pairs = [
+        (by_name[first], by_name[second]) for first, second in TRANSLATED if {first, second} <= set(by_name)
+    ]
+    if len(languages) == 2:
+        pairs.append((languages[0], languages[1]))
+    if not pairs:
+        return None
+    source, target = pairs[0]
+    return _shape("source-target", columns, {source: "source", target: "target"}, "translation")
+
+
+def _by_texts(columns: Sequence[str], by_name: Mapping[str, str], rows: Rows) -> Shape:
     """By which columns hold text at all."""
-    texts = [column for column in columns if _is_text(column, rows)]
-    if labelled := _labelled(columns, by_name, texts):
+    texts = [column for column in columns if holds_text(column, rows)]
+    if labelled := _labelled(columns, by_name, texts, rows):
         return labelled
     for name in LINES:
-        if name in by_name and _holds_lines(by_name[name], rows):
+        if name in by_name and holds_lines(by_name[name], rows):
             return _shape("text", columns, {by_name[name]: "text"}, "lines-column")
     for name in TEXT:
         if name in by_name and by_name[name] in texts:
             return _shape("text", columns, {by_name[name]: "text"}, "text-column")
     if len(texts) == 1:
         return _shape("text", columns, {texts[0]: "text"}, "only-column")
-    if len(texts) == 2 and len(columns) == 2:
+    if len(texts) == 2 and len(columns) == 2 and not {"chosen", "rejected"} & set(by_name):
         pair = {texts[0]: "prompt", texts[1]: "completion"}
         return _shape("prompt-completion", columns, pair, "two-columns")
     return _shape("", columns, {}, "unknown")
 
 
-def _labelled(columns: Sequence[str], by_name: Mapping[str, str], texts: Sequence[str]) -> Shape | None:
-    """A text and its label, or two texts and theirs."""
-    label = _first(LABELS, by_name)
-    if not label:
-        return None
-    for first, second in TEXT_PAIRS:
-        if first in by_name and second in by_name:
-            roles = {by_name[first]: "instruction", by_name[second]: "input", label: "output"}
-            return _shape("instruction", columns, roles, "pair-label")
+def _labelled(
+    columns: Sequence[str], by_name: Mapping[str, str], texts: Sequence[str], rows: Rows
+) -> Shape | None:
+    """A text and its label: a column that is named so, or the other one of two, if it has few values."""
+    named = [by_name[name] for name in LABELS if name in by_name]
+    label = next((column for column in named if are_labels(column, rows)), "")
+    code = "text-label"
+    if not label and not named and len(columns) == 2 and texts:
+        by_length = sorted(columns, key=lambda column: mean_length(column, rows))
+        label = by_length[0] if are_labels(by_length[0], rows, is_named=False) else ""
+        code = "few-values"
     others = [column for column in texts if column != label]
-    text = next(
-        (by_name[name] for name in TEXT if by_name.get(name) in others), others[0] if len(others) == 1 else ""
-    )
-    if not text:
+    if not label or not others:
         return None
-    return _shape("prompt-completion", columns, {text: "prompt", label: "completion"}, "text-label")
+    by_known_name = next((by_name[name] for name in REVIEWED if by_name.get(name) in others), "")
+    text = by_known_name or max(others, key=lambda column: mean_length(column, rows))
+    return _shape("text-label", columns, {text: "text", label: "label"}, code)
 
 
 def with_roles(found: Shape, columns: Sequence[str], given: Mapping[str, str]) -> Shape:
@@ -183,13 +329,12 @@ def with_roles(found: Shape, columns: Sequence[str], given: Mapping[str, str]) -
     for column, role in chosen.items():
         roles = {other: has for other, has in roles.items() if has != role and other != column}
     roles |= chosen
-    name = _shape_of([role for role in chosen.values() if role != "ignore"], list(roles.values()))
+    named = [role for role in chosen.values() if role != "ignore"]
+    name = _shape_of(found.name, named, list(roles.values()))
     if not problems and name is None:
         has = ", ".join(f"{column} = {role}" for column, role in roles.items() if role != "ignore") or "none"
-        problems.append(
-            "Needed are prompt and completion, or instruction and output, or messages, or text; "
-            f"found: {has}."
-        )
+        needs = ", or ".join(" and ".join(roles) for roles in NEEDED.values())
+        problems.append(f"Needed are {needs}; found: {has}.")
     if problems:
         raise UsageError(
             "roles-wrong", "The roles do not fit: {problems} The columns are: {columns}.",
@@ -220,9 +365,10 @@ def _by_column(columns: Sequence[str], given: Mapping[str, str]) -> tuple[dict[s
     return roles, problems
 
 
-def _shape_of(chosen: Sequence[str], roles: Sequence[str]) -> str | None:
-    """The shape whose needs are met, preferring one that uses what was chosen."""
-    possible = [name for name, needs in NEEDED.items() if all(role in roles for role in needs)]
+def _shape_of(found: str, chosen: Sequence[str], roles: Sequence[str]) -> str | None:
+    """The shape whose needs are met and which uses what was chosen; the one that was found before, if it does."""
+    order = sorted(NEEDED, key=lambda name: name != found)
+    possible = [name for name in order if all(role in roles for role in NEEDED[name])]
     fits = [name for name in possible if all(role in NEEDED[name] + OPTIONAL[name] for role in chosen)]
     return fits[0] if fits else None
 
@@ -248,14 +394,6 @@ def _alpaca(by_name: Mapping[str, str]) -> dict[str, str] | None:
     return roles | ({given: "input"} if given else {})
 
 
-def _question_context(by_name: Mapping[str, str]) -> dict[str, str] | None:
-    """A question about a passage that holds its answer."""
-    question, context, answer = (by_name.get(name) for name in ("question", "context", "answer"))
-    if not question or not context or not answer:
-        return None
-    return {question: "instruction", context: "input", answer: "output"}
-
-
 def _system(by_name: Mapping[str, str]) -> dict[str, str]:
     column = _first(SYSTEM, by_name)
     return {column: "system"} if column else {}
@@ -263,46 +401,3 @@ def _system(by_name: Mapping[str, str]) -> dict[str, str]:
 
 def _first(names: Sequence[str], by_name: Mapping[str, str]) -> str:
     return next((by_name[name] for name in names if name in by_name), "")
-
-
-def _chat_column(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
-    """A column that mostly holds lists of turns, the ones with a known name first."""
-    for column in sorted(columns, key=lambda name: _plain(name) not in CHAT):
-        values = [row[column] for row in rows if row.get(column) is not None]
-        if values and sum(_is_chat(value) for value in values) * 2 > len(values):
-            return column
-    return ""
-
-
-def _is_chat(value: Any) -> bool:
-    """A list whose first turn has a role and a text, or the same written as JSON."""
-    if isinstance(value, str) and value.startswith("[") and value.rstrip().endswith("]"):
-        try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            return False
-    if not isinstance(value, list) or not value or not isinstance(value[0], dict):
-        return False
-    return ("role" in value[0] or "from" in value[0]) and ("content" in value[0] or "value" in value[0])
-
-
-def _holds_lines(column: str, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the column mostly holds lists of texts."""
-    values = [row[column] for row in rows if row.get(column) is not None]
-    lists = [value for value in values if isinstance(value, list) and value and isinstance(value[0], str)]
-    return bool(values) and len(lists) * 2 > len(values)
-
-
-def _is_text(column: str, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the column mostly holds texts that are no numbers."""
-    values = [row[column] for row in rows if row.get(column) is not None]
-    texts = [value for value in values if isinstance(value, str) and value and not _is_number(value)]
-    return bool(values) and len(texts) * 2 > len(values)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

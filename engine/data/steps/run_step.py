@@ -112,7 +112,7 @@ def _changes(
     """The step's changes, with rows that became unfit for training removed."""
     definition = get_step(step.kind)
     settings = checked_settings(definition.kind, step.settings)
-    maker = ExampleMaker(dataset.info.shape, dataset.info.roles, dataset.columns)
+    maker = ExampleMaker.of(dataset.info, dataset.columns)
     is_edit = definition.kind.family == "edit"
     for change in definition.changes(Rows(dataset, progress, check), settings, findings):
         if change.after is None or change.after is change.before or maker.is_plain(change.after):

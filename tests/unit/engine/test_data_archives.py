@@ -122,7 +122,7 @@ def test_folders_that_are_classes_become_labels(library: DataLibrary, tmp_path: 
         for n in range(3):
             (tmp_path / "news" / label / f"{n}.txt").write_text(f"about {label}\n\nand more of {n}")
     report = library.import_files([tmp_path / "news"], "news")
-    assert report.info.roles == {"text": "prompt", "label": "completion"}
+    assert report.info.roles == {"text": "text", "label": "label"}
     assert library.open("news").rows(0, 1) == [{"text": "about music\n\nand more of 0", "label": "music"}]
 
 

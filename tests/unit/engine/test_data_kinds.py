@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.data.examples import Conversation, ExampleMaker, PlainText
+from engine.data.examples import Answer, Conversation, ExampleMaker, PlainText, Question
 from engine.data.issues import RowProblem
 from engine.data.library import DataLibrary
 from engine.data.shapes import Shape, find_shape, with_roles
@@ -263,12 +263,15 @@ def test_squad_gives_a_row_a_question_and_checks_where_answers_stand(library: Da
         json.dumps({"data": [{"title": "t", "paragraphs": [{"context": context, "qas": asked}]}]})
     )
     report = library.import_files([path], "squad")
-    assert [(issue.row, issue.code) for issue in report.issues] == [
-        (2, "answer-elsewhere"),
-        (3, "empty-value"),
+    assert [(issue.row, issue.code, issue.value) for issue in report.issues] == [
+        (2, "answer-moved", "France")
     ]
-    assert report.info.roles["context"] == "input"
-    assert library.open("squad").example(0) == Conversation(
+    assert "character 3 of its context but at 24" in report.issues[0].message
+    assert (report.info.shape, report.info.task) == ("question-answer", "question-answering")
+    kept = library.open("squad")
+    assert kept.example(0) == Question("Which city?", context, (Answer("Paris", 0),))
+    assert kept.example(1) == Question("When?", context, ())
+    assert kept.example(0, "causal-lm") == Conversation(
         (ChatMessage("user", f"Which city?\n\n{context}"), ChatMessage("assistant", "Paris"))
     )
 
@@ -324,12 +327,31 @@ CHAT = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
         ({"conversations": [{"from": "human", "value": "a"}]}, "chat", "chat-column", {"conversations": "messages"}),
         ({"talk": json.dumps(CHAT)}, "chat", "chat-column", {"talk": "messages"}),
         ({"text": "a", "id": "1"}, "text", "text-column", {"text": "text"}),
-        ({"body": "a", "label": "x"}, "prompt-completion", "text-label", {"body": "prompt", "label": "completion"}),
-        ({"sentence1": "a", "sentence2": "b", "label": 1}, "instruction", "pair-label",
-         {"sentence1": "instruction", "sentence2": "input", "label": "output"}),
-        ({"prompt": "a", "chosen": "b", "rejected": "c"}, "prompt-completion", "preference",
-         {"prompt": "prompt", "chosen": "completion"}),
-        ({"en": "a", "zh": "b"}, "prompt-completion", "translation", {"en": "prompt", "zh": "completion"}),
+        ({"body": "a", "label": "x"}, "text-label", "text-label", {"body": "text", "label": "label"}),
+        ({"title": "a b c d", "note": "a b", "label": 1}, "text-label", "text-label", {"title": "text", "label": "label"}),
+        ({"sentence1": "a", "sentence2": "b", "label": 1}, "pair-label", "pair-label",
+         {"sentence1": "text", "sentence2": "text_pair", "label": "label"}),
+        ({"sentence1": "a", "sentence2": "b", "label": 2.5}, "text-pair-score", "pair-score",
+         {"sentence1": "text", "sentence2": "text_pair", "label": "score"}),
+        ({"anchor": "a", "positive": "b"}, "text-pair-score", "pair-together",
+         {"anchor": "text", "positive": "text_pair"}),
+        ({"prompt": "a", "chosen": "b", "rejected": "c"}, "preference", "preference",
+         {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}),
+        ({"chosen": "b", "rejected": "c"}, "", "unknown", {}),
+        ({"en": "a", "zh": "b"}, "source-target", "translation", {"en": "source", "zh": "target"}),
+        ({"de": "a", "fr": "b", "id": "7"}, "source-target", "translation", {"de": "source", "fr": "target"}),
+        ({"source": "a", "target": "b"}, "source-target", "translation", {"source": "source", "target": "target"}),
+        ({"tokens": ["a", "b"], "ner_tags": [0, 1]}, "tokens-tags", "tagged-words",
+         {"tokens": "tokens", "ner_tags": "tags"}),
+        ({"tokens": "['a', 'b']", "tags": "O B-PER"}, "tokens-tags", "tagged-words",
+         {"tokens": "tokens", "tags": "tags"}),
+        ({"question": "q", "context": "a b", "answers": {"text": ["b"], "answer_start": [2]}}, "question-answer",
+         "answer-in-context", {"question": "question", "context": "context", "answers": "answers"}),
+        ({"question": "q", "context": "a b", "answer": "b", "answer_start": 2}, "question-answer",
+         "answer-in-context",
+         {"question": "question", "context": "context", "answer": "answers", "answer_start": "answer_start"}),
+        ({"question": "q", "context": "a b", "answer": "in other words"}, "instruction", "question-context",
+         {"question": "instruction", "context": "input", "answer": "output"}),
         ({"story": "a", "n": 1}, "text", "only-column", {"story": "text"}),
         ({"foo": "a", "bar": "b"}, "prompt-completion", "two-columns", {"foo": "prompt", "bar": "completion"}),
         ({"a": 1, "b": 2}, "", "unknown", {}),
