@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from cli.data_issues import add_actions as add_issue_actions
 from cli.data_steps import add_actions
 from cli.terminal import shortened
 from engine.errors import UsageError
@@ -214,8 +215,9 @@ def _add_data(commands: Any) -> None:
     get.add_argument("id", metavar="STARTER")
     show = _command(actions, "show", "show what a data set holds, and the rows that could not be used")
     show.add_argument("name", metavar="NAME")
-    delete = _command(actions, "delete", "move a data set to the trash")
+    delete = _command(actions, "delete", "move a data set to the trash; what runs need of it is kept")
     delete.add_argument("name", metavar="NAME")
+    add_issue_actions(actions, _command, _pair)
     add_actions(actions, _command, _pair)
 
 

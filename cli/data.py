@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cli.data_issues import ACTIONS as ISSUE_ACTIONS
+from cli.data_issues import data_issues_command
 from cli.data_steps import ACTIONS as STEP_ACTIONS
 from cli.data_steps import data_steps_command
 from cli.terminal import Terminal, bytes_text, shortened, table
@@ -17,11 +19,14 @@ from engine.home import Home
 from engine.messages import DatasetInfo, RowIssue
 
 SHOWN_ISSUES = 20
+SHOWN_RUNS = 8
 
 
 def data_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
     if options.action in STEP_ACTIONS:
         return data_steps_command(options, home, terminal)
+    if options.action in ISSUE_ACTIONS:
+        return data_issues_command(options, home, terminal)
     issues: tuple[RowIssue, ...]
     library = DataLibrary(home)
     match options.action:
@@ -44,9 +49,19 @@ def data_command(options: argparse.Namespace, home: Home, terminal: Terminal) ->
             info, issues = library.info(options.name), tuple(library.issues(options.name))
             terminal.result(_show_json(info, issues), _info_text(info, issues))
         case "delete":
+            kept_for = library.runs_of(options.name)
             token = library.delete(options.name)
-            terminal.result({"name": options.name, "token": token}, f"{options.name} lies in the trash.")
+            value = {"name": options.name, "token": token, "kept_for": list(kept_for)}
+            terminal.result(value, _deleted_text(options.name, token, kept_for))
     return 0
+
+
+def _deleted_text(name: str, token: str, kept_for: Sequence[str]) -> str:
+    text = f"{name} lies in the trash. Bring it back with: python main.py data restore {token}"
+    if kept_for:
+        names = ", ".join(kept_for[:SHOWN_RUNS]) + (" …" if len(kept_for) > SHOWN_RUNS else "")
+        text += f"\nWhat {len(kept_for):,} runs need of it is kept, even if the trash is emptied: {names}"
+    return text
 
 
 def get_starter_data(home: Home, id: str, terminal: Terminal) -> DatasetInfo:

@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.data.dataset import Dataset
 from engine.data.encode import encode, load_tokenizer
+from engine.data.issue_requests import handlers as issue_handlers
 from engine.data.library import DataLibrary
 from engine.data.step_requests import handlers as step_handlers
 from engine.data.token_view import count_tokens, describe
@@ -22,9 +23,7 @@ from engine.messages import (
     Done,
     ImportData,
     ImportReport,
-    IssuesPage,
     PreviewData,
-    ReadIssues,
     ReadRows,
     RenameData,
     RowsPage,
@@ -46,13 +45,13 @@ def handlers(home: Home) -> Handlers:
         ImportData: desk.import_data,
         PreviewData: desk.preview,
         ReadRows: desk.read_rows,
-        ReadIssues: desk.read_issues,
         SetRoles: desk.set_roles,
         RenameData: desk.rename,
         DeleteData: desk.delete,
         ViewTokens: desk.view_tokens,
         CountTokens: desk.count_tokens,
         **step_handlers(home, desk.let_go),
+        **issue_handlers(home, desk.let_go, _for_the_pipe),
     }
 
 
@@ -79,15 +78,12 @@ class _Desk:
             request.offset, request.num_rows, request.query, sort=request.sort, descending=request.descending
         )
 
-    def read_issues(self, request: ReadIssues, errand: Errand) -> IssuesPage:
-        issues = self._library.issues(request.name, request.offset, request.num_rows)
-        return IssuesPage(tuple(issues), self._library.info(request.name).num_issues)
-
     def set_roles(self, request: SetRoles, errand: Errand) -> ImportReport:
         self._open.cache_clear()
-        return self._library.set_roles(
+        report = self._library.set_roles(
             request.name, request.roles, progress=errand.progress, check=errand.check
         )
+        return _for_the_pipe(report)
 
     def rename(self, request: RenameData, errand: Errand) -> DatasetInfo:
         self._open.cache_clear()
@@ -96,7 +92,8 @@ class _Desk:
     def delete(self, request: DeleteData, errand: Errand) -> Done:
         self._open.cache_clear()
         num_bytes = self._library.info(request.name).num_bytes
-        return Done(self._library.delete(request.name), num_bytes)
+        kept_for = self._library.runs_of(request.name)
+        return Done(self._library.delete(request.name), num_bytes, kept_for)
 
     def view_tokens(self, request: ViewTokens, errand: Errand) -> TokenView:
         dataset, recipe = self._dataset(request.data), recipe_of(request.recipe)
