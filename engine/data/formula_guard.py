@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 
-FORMULA = re.compile(r"'*[=+\-@\t\r]")
-GUARDED = re.compile(r"'+[=+\-@\t\r]")
+STARTS = r"[=+\-@\t\r\n＝＋－＠]"  # those of full width start a formula, too, in some spreadsheets
+FORMULA = re.compile("'*" + STARTS)
+GUARDED = re.compile("'+" + STARTS)
 PLAIN_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,7 @@ from engine.errors import UserError
 
 HIDDEN = 4  # file, row, line, kinds: the last columns of the file, found by place so that any name is free
 MAX_COLUMNS = 1000
+LONG_NUMBER = re.compile(r"\d{19}")
 KINDS: dict[type, str] = {
     str: "s", int: "n", float: "n", bool: "b", type(None): "z", list: "j", dict: "j",
 }  # fmt: skip
@@ -51,6 +53,8 @@ def to_value(text: str | None, kind: str) -> Any:
     """The JSON value of a cell of that kind."""
     if kind == "s" or text is None:
         return text
+    if kind == "j" and LONG_NUMBER.search(text):  # orjson would take a long integer within for a fraction
+        return json.loads(text)
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:

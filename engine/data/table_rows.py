@@ -2,6 +2,9 @@
 
 A quote that is opened and never closed must not swallow the rows after it: each record is tried line by line,
 and where it cannot be closed only its first line is lost.
+
+Where every name in the header stands in quotes, as databases and our own exports write it, an empty cell without
+quotes is no value and one with quotes is an empty text; elsewhere both are empty texts.
 """
 
 from __future__ import annotations
@@ -30,19 +33,21 @@ MAX_RECORD_CHARS = 1 << 26
 DELIMITERS = ",\t;|"
 DECLARATION = re.compile(r'"?sep=([,\t;|])"?[\r\n]+')
 NUMBER = re.compile(r"\s*[-+]?[\d.,]+(e[-+]?\d+)?%?\s*", re.IGNORECASE)
+Cells = list[str | None]
 NAME = re.compile(r"[^\W\d][\w .\-/()#:]{0,40}")
 
 
 @dataclass(frozen=True)
 class Dialect:
     """How a table is written. `quote` is "" where quotes are letters like any other; `is_declared` where the
-    first line is a spreadsheet's own "sep=;".
+    first line is a spreadsheet's own "sep=;"; `has_nulls` where an empty cell without quotes is no value.
     """
 
     delimiter: str
     quote: str
     header: tuple[str, ...] | None
     is_declared: bool = False
+    has_nulls: bool = False
 
 
 def read_table(source: Source) -> Iterator[Row | RowIssue]:
@@ -88,8 +93,21 @@ def find_dialect(source: Source, codec: str) -> Dialect:
     delimiter, quote = best if _fit(text, *best)[1] else (favourite, '"')
     records = _sample_records(text, delimiter, quote)
     cells = [record for record in records if isinstance(record, list)]
-    header = header_of(cells) if isinstance(records[0] if records else 0, list) else None
-    return Dialect(delimiter, quote, header, declared is not None)
+    has_nulls = _is_quoted_throughout(text, delimiter, quote, cells)
+    if declared and has_nulls and isinstance(records[0], list):
+        names = tuple(map(unguarded, cells[0]))  # as our exports are written: nothing to guess
+        header: tuple[str, ...] | None = names if len(set(names)) == len(names) else _named(names)
+    else:
+        header = header_of(cells) if isinstance(records[0] if records else 0, list) else None
+    return Dialect(delimiter, quote, header, declared is not None, has_nulls and header is not None)
+
+
+def _is_quoted_throughout(text: str, delimiter: str, quote: str, records: Sequence[Sequence[str]]) -> bool:
+    """Whether every cell of the first record stands in quotes."""
+    if not quote or not records:
+        return False
+    written = delimiter.join(quote + cell.replace(quote, quote * 2) + quote for cell in records[0])
+    return text.startswith(written)
 
 
 # ----------------------------------------------------------------------------------------- records
@@ -113,7 +131,7 @@ class _Lines:
         self.next_number -= len(lines)
 
 
-def _records(lines: _Lines, dialect: Dialect) -> Iterator[tuple[int, list[str] | RowProblem]]:
+def _records(lines: _Lines, dialect: Dialect) -> Iterator[tuple[int, Cells | RowProblem]]:
     """Each record's first line and its cells, or what is wrong with it. Blank lines are no records."""
     delimiter, quote = dialect.delimiter, dialect.quote
     while line := lines.take():
@@ -126,12 +144,13 @@ def _records(lines: _Lines, dialect: Dialect) -> Iterator[tuple[int, list[str] |
         if len(line) > MAX_RECORD_CHARS:
             yield number, RowProblem("too-long-row", value=line[:400], limit=MAX_RECORD_CHARS)
         elif not quote or quote not in bare:
-            yield number, bare.split(delimiter)
+            cells: Cells = list(bare.split(delimiter))
+            yield number, [cell or None for cell in cells] if dialect.has_nulls else cells
         else:
-            yield number, _quoted_record(lines, line, delimiter, quote)
+            yield number, _quoted_record(lines, line, dialect)
 
 
-def _quoted_record(lines: _Lines, line: str, delimiter: str, quote: str) -> list[str] | RowProblem:
+def _quoted_record(lines: _Lines, line: str, dialect: Dialect) -> Cells | RowProblem:
     """The cells of a record that has quotes, over as many lines as its cells take.
 
     Where that fails the lines after the first are given back: they may be records of their own.
@@ -146,23 +165,41 @@ def _quoted_record(lines: _Lines, line: str, delimiter: str, quote: str) -> list
             num_chars += len(more)
             yield more
 
+    delimiter, quote = dialect.delimiter, dialect.quote
     try:
-        return next(csv.reader(feed(), delimiter=delimiter, quotechar=quote, strict=True))
+        cells: Cells = list(next(csv.reader(feed(), delimiter=delimiter, quotechar=quote, strict=True)))
+        return _with_nulls(cells, "".join(gathered), dialect) if dialect.has_nulls and "" in cells else cells
     except csv.Error:
         lines.give_back(gathered[1:])
         return RowProblem("bad-quote" if len(gathered) == 1 else "unclosed-quote", value=line)
 
 
-def _values(cells: list[str] | RowProblem, columns: tuple[str, ...], codec: str) -> dict[str, str]:
+def _with_nulls(cells: Cells, record: str, dialect: Dialect) -> Cells:
+    """None for each empty cell that has no quotes."""
+    quote = re.escape(dialect.quote)
+    cell = re.compile(
+        f"(?:{quote}(?:[^{quote}]|{quote}{quote})*{quote}|[^{re.escape(dialect.delimiter)}\r\n]*)"
+    )
+    place, found = 0, []
+    for value in cells:
+        match = cell.match(record, place)
+        assert match is not None  # matches nothing, too
+        found.append(None if not match[0] else value)
+        place = match.end() + 1
+    return found
+
+
+def _values(cells: Cells | RowProblem, columns: tuple[str, ...], codec: str) -> dict[str, str | None]:
     if isinstance(cells, RowProblem):
         raise cells
     if len(cells) != len(columns):
         raise RowProblem(
-            "ragged-line", value=" | ".join(cells)[:400], found=len(cells), expected=len(columns)
-        )
-    values = dict(zip(columns, map(unguarded, cells), strict=True))
+            "ragged-line", value=" | ".join(cell or "" for cell in cells)[:400], found=len(cells),
+            expected=len(columns),
+        )  # fmt: skip
+    values = {name: cell and unguarded(cell) for name, cell in zip(columns, cells, strict=True)}
     for name, cell in values.items():
-        if not cell.isascii():
+        if cell and not cell.isascii():
             try:
                 cell.encode()
             except UnicodeEncodeError:
@@ -175,7 +212,8 @@ def _values(cells: list[str] | RowProblem, columns: tuple[str, ...], codec: str)
 
 def _sample_records(text: str, delimiter: str, quote: str) -> list[list[str] | RowProblem]:
     lines = _Lines(io.StringIO(text, newline=""))
-    return [cells for _, cells in _records(lines, Dialect(delimiter, quote, None))]
+    records = (cells for _, cells in _records(lines, Dialect(delimiter, quote, None)))
+    return [[cell or "" for cell in cells] if isinstance(cells, list) else cells for cells in records]
 
 
 def _fit(text: str, delimiter: str, quote: str) -> tuple[bool, float, bool, int]:

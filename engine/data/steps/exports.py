@@ -1,17 +1,17 @@
 """A data set as a file: CSV, JSONL or Parquet. The file is there whole or not at all; reading it in gives the rows
 back.
 
-In a CSV every cell is a text: lists are JSON, null is empty, formulas are kept from running.
+In a CSV every cell is a text in quotes: lists are JSON, null is an empty cell without quotes, formulas are kept from
+running.
 """
 
 from __future__ import annotations
 
-import csv
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 import pyarrow as pa
@@ -20,9 +20,11 @@ import pyarrow.parquet as pq
 
 from engine.data.dataset import Dataset
 from engine.data.formula_guard import guarded
+from engine.data.sources import Source
 from engine.data.staging import disk_is_full, is_disk_full
 from engine.data.steps.step import OnProgress
 from engine.data.store import to_text
+from engine.data.table_rows import find_dialect
 from engine.errors import UsageError
 
 FORMATS = ("csv", "jsonl", "parquet")
@@ -72,14 +74,34 @@ def export_data(
 
 
 def _write_csv(dataset: Dataset, path: Path, tell: Callable[[int], None]) -> None:
+    """Every text in quotes, so that a cell without is no value. Where the reader would not take the first line for
+    names, a line for spreadsheets before it says so."""
+    header = _csv_line([guarded(column) for column in dataset.columns])
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
-        writer.writerow([guarded(column) for column in dataset.columns])
-        for start in range(0, len(dataset), PAGE_ROWS):
-            tell(start)
-            for row in dataset.rows(start, PAGE_ROWS):
-                writer.writerow([guarded(cell or "") for cell in row.values()])
+        file.write(header)
+        _write_cells(dataset, file, tell)
+    source = Source(path, "export.csv")
+    found = find_dialect(source, source.codec())
+    if (found.delimiter, found.quote, found.header, found.has_nulls) == (",", '"', dataset.columns, True):
+        return
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write("sep=,\n" + header)
+        _write_cells(dataset, file, tell)
+
+
+def _write_cells(dataset: Dataset, file: TextIO, tell: Callable[[int], None]) -> None:
+    for start in range(0, len(dataset), PAGE_ROWS):
+        tell(start)
+        rows = dataset.rows(start, PAGE_ROWS)
+        file.writelines(
+            _csv_line([cell if cell is None else guarded(cell) for cell in row.values()]) for row in rows
+        )
     tell(len(dataset))
+
+
+def _csv_line(cells: Sequence[str | None]) -> str:
+    quoted = ("" if cell is None else '"' + cell.replace('"', '""') + '"' for cell in cells)
+    return ",".join(quoted) + "\n"
 
 
 def _write_jsonl(dataset: Dataset, path: Path, tell: Callable[[int], None]) -> None:
