@@ -14,8 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.loss import IGNORE_INDEX, shift_labels
-
 # Rows are sorted by length within groups of this many micro batches: long enough to save padding, short
 # enough that the order of an epoch stays random.
 GROUP_MICRO_BATCHES = 32
@@ -26,21 +24,23 @@ PAD_MULTIPLE = 8
 
 
 class EncodedRow(Protocol):
-    """A row as tokens; labels stand with the token itself and are IGNORE_INDEX where not trained."""
+    """A row as a task made it. `num_targets` is what its loss is a mean over: trained tokens, or labels."""
 
-    input_ids: Sequence[int]
-    labels: Sequence[int]
+    input_ids: list[int]
+
+    @property
+    def num_targets(self) -> int: ...
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One micro batch, padded on the right. `labels_BT` are already shifted."""
+    """One micro batch, padded on the right: what the model is called with, and what it should say."""
 
-    input_ids_BT: Tensor
-    labels_BT: Tensor
+    inputs: dict[str, Tensor]
+    labels: Tensor
     rows: tuple[int, ...]
     num_tokens: int
-    num_trained_tokens: int
+    num_targets: int
 
 
 class BatchPlan:
@@ -95,25 +95,17 @@ class BatchPlan:
         return np.concatenate([group[np.argsort(-self._lengths[group], kind="stable")] for group in groups])
 
 
-def collate(rows: Sequence[EncodedRow], positions: Sequence[int], device: str | torch.device) -> Batch:
-    """Stack rows into one batch, padded on the right with token 0, which causal attention never looks back to."""
-    chosen = [rows[i] for i in positions]
-    longest = max(len(row.input_ids) for row in chosen)
+def pad(lists: Sequence[Sequence[int]], value: int) -> Tensor:
+    """Lists of whole numbers as one (rows, time) int64 tensor, filled up on the right with `value`.
+
+    The time is a multiple of PAD_MULTIPLE.
+    """
+    longest = max(map(len, lists))
     longest += -longest % PAD_MULTIPLE
-    input_ids_BT = torch.zeros(len(chosen), longest, dtype=torch.long)
-    labels_BT = torch.full((len(chosen), longest), IGNORE_INDEX, dtype=torch.long)
-    for i, row in enumerate(chosen):
-        length = len(row.input_ids)
-        input_ids_BT[i, :length] = torch.as_tensor(row.input_ids, dtype=torch.long)
-        labels_BT[i, :length] = torch.as_tensor(row.labels, dtype=torch.long)
-    shifted_BT = shift_labels(labels_BT)
-    return Batch(
-        input_ids_BT.to(device),
-        shifted_BT.to(device),
-        tuple(positions),
-        sum(len(row.input_ids) for row in chosen),
-        int((shifted_BT != IGNORE_INDEX).sum()),
-    )
+    padded = torch.full((len(lists), longest), value, dtype=torch.long)
+    for i, numbers in enumerate(lists):
+        padded[i, : len(numbers)] = torch.as_tensor(numbers, dtype=torch.long)
+    return padded
 
 
 def validation_batches(lengths: Sequence[int], batch_size: int) -> list[tuple[int, ...]]:

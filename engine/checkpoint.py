@@ -42,6 +42,7 @@ class TrainingState:
     elapsed_s: float
     best_val_loss: float | None
     best_step: int | None
+    best_value: float | None = None  # of the figure that the recipe's `best_by` names
 
 
 def checkpoint_path(run_folder: Path, step: int) -> Path:

@@ -6,6 +6,7 @@ outside (a pause, a stop) reaches it through `Outside`, between two optimiser st
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import shutil
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from engine import messages as m
-from engine.batches import BatchPlan, EncodedRow, collate
+from engine.batches import BatchPlan, EncodedRow
 from engine.checkpoint import (
     TrainingState,
     checkpoint_path,
@@ -28,14 +29,12 @@ from engine.checkpoint import (
     save_checkpoint,
 )
 from engine.errors import UserError
-from engine.generate import generate_greedy
-from engine.methods import Method
+from engine.methods.method import Method
 from engine.models import RESULT_NAME
 from engine.optimizer import MasterAdamW, learning_rate_at
 from engine.recipe import Recipe
-from engine.tasks.causal_lm import CausalLanguageModel
-
-EVAL_BATCH_ROWS = 8
+from engine.tasks import save_task
+from engine.tasks.task import EvalResult, PinnedPrompt, Task, is_better
 
 
 class Outside(Protocol):
@@ -56,20 +55,15 @@ class StopAsked(Exception):
 
 
 @dataclass
-class PinnedPrompt:
-    """A prompt whose answer is watched, with the answer of the data where there is one."""
-
-    prompt: str
-    reference: str = ""
-    is_text: bool = False  # to be continued, not answered
-
-
-@dataclass
 class Training:
-    """Everything that one run trains with. `model` is prepared: what requires a gradient is trained."""
+    """Everything that one run trains with. `model` is prepared: what requires a gradient is trained.
+
+    `task` has the model attached.
+    """
 
     recipe: Recipe
     folder: Path
+    task: Task
     model: Any
     tokenizer: Any
     method: Method
@@ -82,7 +76,6 @@ class Training:
 
     def __post_init__(self) -> None:
         recipe = self.recipe
-        self.task = CausalLanguageModel(self.model)
         self.optimizer = MasterAdamW(self.model.parameters(), weight_decay=recipe.weight_decay)
         self.plan = BatchPlan(
             [len(row.input_ids) for row in self.train_rows],
@@ -128,17 +121,17 @@ class Training:
     def _train_step(self, step: int) -> None:
         """One optimiser step. Nothing is changed unless every number in it is finite."""
         started = time.monotonic()
-        batches = [collate(self.train_rows, rows, self.device) for rows in self.plan.step(step)]
-        num_trained = sum(batch.num_trained_tokens for batch in batches)
+        batches = [self.task.collate(self.train_rows, rows, self.device) for rows in self.plan.step(step)]
+        num_targets = sum(batch.num_targets for batch in batches)
         loss_sum = 0.0
         self.model.train()
         for batch in batches:
             loss = self.task.loss_sum(batch)
-            # Every trained token of the step weighs the same, in whichever micro batch it lies.
-            (loss / max(1, num_trained)).backward()
+            # Every target of the step weighs the same, in whichever micro batch it lies.
+            (loss / max(1, num_targets)).backward()
             self.optimizer.collect()
             loss_sum += float(loss.detach())
-        train_loss = loss_sum / max(1, num_trained)
+        train_loss = loss_sum / max(1, num_targets)
         grad_norm = self.optimizer.grad_norm()
         if not (math.isfinite(train_loss) and math.isfinite(grad_norm)):
             self._refuse(step, train_loss, [row for batch in batches for row in batch.rows])
@@ -148,11 +141,11 @@ class Training:
         seconds = time.monotonic() - started
         num_tokens = sum(batch.num_tokens for batch in batches)
         elapsed_s = self.state.elapsed_s + seconds
-        self.state = TrainingState(step, elapsed_s, self.state.best_val_loss, self.state.best_step)
+        self.state = dataclasses.replace(self.state, step=step, elapsed_s=elapsed_s)
         self.outside.tell(
             m.StepFinished(
                 step=step, train_loss=train_loss, learning_rate=learning_rate, grad_norm=grad_norm,
-                num_tokens=num_tokens, num_trained_tokens=num_trained, tokens_per_second=num_tokens / seconds,
+                num_tokens=num_tokens, num_trained_tokens=num_targets, tokens_per_second=num_tokens / seconds,
                 epoch=step / self.plan.steps_per_epoch, elapsed_s=elapsed_s,
             )
         )  # fmt: skip
@@ -228,27 +221,31 @@ class Training:
         def on_batch(done: int, total: int) -> None:
             self._phase("evaluating", done, total) if done % 8 == 0 else None
 
-        loss, num_tokens = self.task.evaluate(
-            self.val_rows, batch_size=EVAL_BATCH_ROWS, device=self.device, on_batch=on_batch
-        )
-        finite = math.isfinite(loss)
-        best = self.state.best_val_loss
-        if finite and (best is None or loss < best):
-            self.state = TrainingState(self.state.step, self.state.elapsed_s, loss, self.state.step)
+        found = self.task.evaluate(self.val_rows, device=self.device, on_batch=on_batch)
+        finite = math.isfinite(found.loss)
+        self._note_best(found)
         self.outside.tell(
             m.EvalFinished(
-                step=self.state.step, val_loss=loss if finite else None,
-                perplexity=math.exp(min(loss, 700.0)) if finite else None,
-                num_tokens=num_tokens, seconds=time.monotonic() - started,
+                step=self.state.step, val_loss=found.loss if finite else None,
+                perplexity=math.exp(min(found.loss, 700.0)) if finite and self.task.trains_tokens else None,
+                num_tokens=found.num_targets, seconds=time.monotonic() - started, metrics=found.metrics,
             )
         )  # fmt: skip
 
+    def _note_best(self, found: EvalResult) -> None:
+        """Keep the lowest loss, and which step was best by the figure that the recipe names."""
+        state, by = self.state, self.recipe.best_by
+        loss = found.loss if math.isfinite(found.loss) else None
+        if loss is not None and (state.best_val_loss is None or loss < state.best_val_loss):
+            state = dataclasses.replace(state, best_val_loss=loss)
+        value = loss if by == "val_loss" else found.metrics.get(by)
+        if value is not None and is_better(by, value, state.best_value):
+            state = dataclasses.replace(state, best_value=value, best_step=state.step)
+        self.state = state
+
     def _sample(self) -> None:
         self._phase("sampling", 0, len(self.prompts))
-        asked = [pinned.prompt for pinned in self.prompts]
-        limit = self.recipe.sample_max_new_tokens
-        as_text = any(pinned.is_text for pinned in self.prompts)
-        texts = generate_greedy(self.model, self.tokenizer, asked, max_new_tokens=limit, as_text=as_text)
+        texts = self.task.sample(self.prompts)
         for index, (pinned, text) in enumerate(zip(self.prompts, texts, strict=True)):
             self.outside.tell(
                 m.SampleGenerated(self.state.step, index, pinned.prompt, text, pinned.reference)
@@ -289,6 +286,7 @@ class Training:
     def _save_weights(self, folder: Path) -> None:
         self.method.save(self.model, folder)
         self.tokenizer.save_pretrained(folder)
+        save_task(folder, self.task)
 
     def _learning_rate(self, step: int) -> float:
         recipe = self.recipe

@@ -20,6 +20,7 @@ from typing import Any
 from engine.errors import UserError
 from engine.journal import utc_now
 from engine.messages import ModelInfo, from_json, to_json
+from engine.recipe import kind_of_config
 
 Progress = Callable[[str, int, int, str], None]
 """Called with phase, done, total, unit; it may raise Cancelled."""
@@ -156,7 +157,7 @@ def describe(
     return ModelInfo(
         id=id,
         title=title,
-        kind=_kind(config),
+        kind=kind_of_config(config),
         architecture=(config.get("architectures") or [config["model_type"]])[0],
         num_parameters=sum(sizes),
         num_bytes=sum(
@@ -171,27 +172,6 @@ def describe(
         languages=languages,
         created_utc=utc_now(),
     )
-
-
-def _kind(config: dict[str, Any]) -> str:
-    name = (config.get("architectures") or [""])[0]
-    if config.get("is_encoder_decoder"):
-        return "encoder-decoder"
-    if re.search(r"(ForCausalLM|LMHeadModel|ForConditionalGeneration)$", name) or config.get("is_decoder"):
-        return "decoder"
-    encoders = (
-        "bert",
-        "electra",
-        "roberta",
-        "deberta",
-        "mpnet",
-        "xlm",
-        "camembert",
-        "albert",
-        "ernie",
-        "nomic",
-    )
-    return "encoder" if name or any(word in config["model_type"] for word in encoders) else "decoder"
 
 
 def _context_length(config: dict[str, Any]) -> int:

@@ -88,6 +88,42 @@ def load_causal_lm(folder: Path, *, dtype: torch.dtype, device: str, attention: 
     return model.to(device)
 
 
+def load_with_head(
+    auto_class: str, folder: Path, *, dtype: torch.dtype, device: str, **config: Any
+) -> tuple[Any, tuple[str, ...]]:
+    """A base model under the head of a task, and the names of the modules that are new and must be trained whole.
+
+    Args:
+        auto_class: transformers' class, e.g. "AutoModelForSequenceClassification".
+        config: what the model's config is given, e.g. id2label.
+
+    Raises:
+        UserError: "model-unreadable" if the base itself lacks weights, or transformers refuses it.
+    """
+    import transformers
+
+    try:
+        model, found = getattr(transformers, auto_class).from_pretrained(
+            folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True,
+            ignore_mismatched_sizes=True, output_loading_info=True, **config,
+        )  # fmt: skip
+        base = f"{model.base_model_prefix}."
+        fresh = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
+        lost = sorted(key for key in fresh if key.startswith(base) and ".pooler." not in key)
+        if lost:
+            raise ValueError(f"it has no weights for {lost[0]} ({len(lost)} are missing).")
+    except (OSError, ValueError, KeyError, RuntimeError) as wrong:
+        raise UserError(
+            "model-unreadable",
+            "The model in {folder} could not be opened: {reason} A model with safetensors weights was expected.",
+            folder=str(folder), reason=str(wrong).splitlines()[0],
+        ) from wrong  # fmt: skip
+    heads = [name for name, _ in model.named_children() if name != model.base_model_prefix]
+    if any(".pooler." in key for key in fresh):
+        heads.append("pooler")
+    return model.to(device), tuple(heads)
+
+
 def load_for_training(folder: Path, *, dtype: torch.dtype, device: str) -> Any:
     """A decoder as the loop trains it: our attention and layers wherever they give the same numbers."""
     from engine.attention import implementation_for

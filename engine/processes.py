@@ -25,7 +25,7 @@ from engine.errors import UserError
 from engine.home import Home
 from engine.journal import JournalWriter, read_journal
 from engine.messages import RunCommand, RunCreated, from_json, to_json
-from engine.recipe import Recipe
+from engine.recipe import Recipe, kind_of_config, settled_task
 
 log = logging.getLogger("tunebench.processes")
 
@@ -45,7 +45,7 @@ def create_run(home: Home, recipe: Recipe) -> str:
     """Make the run folder with the recipe frozen in it, and return the run's id. Nothing is started.
 
     Raises:
-        UserError: "data-not-found" or "model-not-found", before anything is written.
+        UserError: "data-not-found", "model-not-found" or "task-unfit", before anything is written.
     """
     data = _read_card(home.data / recipe.data / "dataset.json")
     if not recipe.data or data is None:
@@ -55,6 +55,7 @@ def create_run(home: Home, recipe: Recipe) -> str:
             data=recipe.data,
         )  # fmt: skip
     model_title = _model_title(home, recipe.model)
+    recipe = recipe.replace(task=settled_task(recipe, data["shape"], _model_kind(home, recipe.model)))
     frozen = recipe.resolved(
         num_rows=data["rows_kept"],
         num_cores=psutil.cpu_count() or 1,
@@ -258,6 +259,18 @@ def _model_title(home: Home, model: str) -> str:
         "There is no model {model!r}. `python main.py models` lists what there is.",
         model=model,
     )
+
+
+def _model_kind(home: Home, model: str) -> str:
+    """decoder, encoder or encoder-decoder; "" if that cannot be seen without opening it."""
+    card = _read_card(home.models / model / "model.json")
+    if card is not None:
+        return str(card["kind"])
+    config = _read_card(Path(model) / "config.json")
+    if config is not None:
+        return kind_of_config(config)
+    recipe = home.run(model.partition("@")[0]) / RECIPE_NAME
+    return _model_kind(home, Recipe.load(recipe).model) if recipe.exists() else ""
 
 
 def _read_card(path: Path) -> dict[str, Any] | None:

@@ -15,13 +15,14 @@ import re
 import tomllib
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-from engine.errors import UsageError
+from engine.errors import UsageError, UserError
 
 TASKS = (
     "causal-lm", "text-classification", "token-classification", "question-answering", "seq2seq", "masked-lm",
@@ -49,6 +50,51 @@ TASKS_OF_KIND: dict[str, tuple[str, ...]] = {
     ),
     "encoder-decoder": ("seq2seq",),
 }  # fmt: skip
+
+
+def tasks_for(shape: str, kind: str) -> tuple[str, ...]:
+    """What a model of this kind can learn from rows of this shape, the usual one first; () if nothing.
+
+    A shape or kind that is not known ("" for a model that is not here yet) rules nothing out.
+    """
+    of_shape = TASKS_OF_SHAPE.get(shape, TASKS)
+    return tuple(task for task in of_shape if task in TASKS_OF_KIND.get(kind, TASKS))
+
+
+def settled_task(recipe: Recipe, shape: str, kind: str) -> str:
+    """The recipe's task, or the usual one for such rows and such a model.
+
+    Raises:
+        UserError: "task-unfit", naming what the rows can teach and what the model can learn.
+    """
+    fitting = tasks_for(shape, kind)
+    if recipe.task is None and fitting:
+        return fitting[0]
+    if recipe.task in fitting:
+        return recipe.task
+    raise UserError(
+        "task-unfit",
+        "Rows of shape {shape} teach {of_shape}, and {article} {kind} learns {of_kind}{wished}. Choose another model, "
+        "or give the columns other roles.",
+        shape=shape, of_shape=" / ".join(TASKS_OF_SHAPE.get(shape, TASKS)), kind=kind or "model",
+        article="an" if kind.startswith("e") else "a", of_kind=" / ".join(TASKS_OF_KIND.get(kind, TASKS)),
+        wished=f"; {recipe.task} was asked for" if recipe.task else "",
+    )  # fmt: skip
+
+
+ENCODERS = "bert|electra|mpnet|xlm|ernie|nomic"  # families by their model_type
+
+
+def kind_of_config(config: Mapping[str, Any]) -> str:
+    """decoder, encoder or encoder-decoder, from the values of a model's config.json."""
+    name = (config.get("architectures") or [""])[0]
+    if config.get("is_encoder_decoder"):
+        return "encoder-decoder"
+    if re.search(r"(ForCausalLM|LMHeadModel|ForConditionalGeneration)$", name) or config.get("is_decoder"):
+        return "decoder"
+    return "encoder" if name or re.search(ENCODERS, str(config.get("model_type"))) else "decoder"
+
+
 LOW_RANK = ("lora", "dora", "rslora", "lora-plus", "pissa", "olora", "adalora")
 OTHER_ADAPTERS = ("vera", "loha", "lokr", "oft", "ia3", "miss")
 SOFT_PROMPTS = ("prefix", "prompt", "p-tuning")
@@ -542,7 +588,7 @@ class Recipe:
             num_epochs=self.num_epochs
             if self.num_steps is None
             else min(1000.0, num_steps / steps_per_epoch),
-            learning_rate=self.learning_rate or DEFAULT_LEARNING_RATES[self.method],
+            learning_rate=self.learning_rate or self._usual_learning_rate(),
             warmup_steps=min(num_steps, math.ceil(num_steps * 0.05))
             if self.warmup_steps is None
             else self.warmup_steps,
@@ -550,6 +596,10 @@ class Recipe:
             save_every_steps=self.save_every_steps or every * 2,
             num_threads=self.num_threads or max(1, num_cores - 1),
         )
+
+    def _usual_learning_rate(self) -> float:
+        rate = DEFAULT_LEARNING_RATES[self.method] * LEARNING_RATE_FACTORS.get(self.optimizer, 1.0)
+        return min(rate, 1.0)
 
 
 FIELDS: dict[str, dataclasses.Field[Any]] = {spec.name: spec for spec in dataclasses.fields(Recipe)}

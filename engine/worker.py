@@ -35,8 +35,8 @@ log = logging.getLogger("tunebench.worker")
 
 HEARTBEAT_S = 2.0
 MEASURE_S = 2.0
+PHASE_S = 0.5
 NICENESS = 10
-NUM_PINNED_PROMPTS = 3
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -62,6 +62,7 @@ class Worker:
         self._earlier = [entry.event for entry in read_journal(folder)[0]]
         self._journal = JournalWriter(folder, folder.name)
         self._last_measured = 0.0
+        self._last_phase = 0.0
         self._last_step = 0
         self._process = psutil.Process()
 
@@ -164,55 +165,35 @@ class Worker:
         return device, choose_dtype(self._recipe.dtype, device)
 
     def _prepare(self, device: str, dtype: str, data_hash: str) -> Any:
-        """Load the model, prepare the method, turn the rows into tokens."""
-        import torch  # after the thread limits are set
+        """The parts of the run, told as they come, and the loop over them."""
+        from engine.assemble import assemble
 
-        from engine.data.encode import load_tokenizer
-        from engine.loop import Training
-        from engine.methods import method_named
-        from engine.models import find_source, load_for_training
-
-        recipe = self._recipe
-        torch.manual_seed(recipe.seed)
-
-        self.tell(m.PhaseChanged("loading-model"))
-        base = find_source(self._home, recipe.model).base
-        tokenizer = load_tokenizer(base)
-        model = load_for_training(base, dtype=getattr(torch, dtype), device=device)
-        method = method_named(recipe.method)
-        model = method.prepare(model, recipe)
-
-        self.tell(m.PhaseChanged("preparing-data"))
-        rows = self._encode(tokenizer, data_hash)
-        parameters = list(model.parameters())
+        parts = assemble(
+            self._home,
+            self._recipe,
+            device=device,
+            dtype=dtype,
+            data_hash=data_hash,
+            on_phase=self._tell_phase,
+        )
+        rows = parts.rows
         self.tell(
             m.DataPrepared(
                 num_train_rows=len(rows.train), num_val_rows=len(rows.val),
                 num_tokens=sum(len(row.input_ids) for row in rows.train),
                 trained_token_share=rows.trained_share, num_truncated_rows=rows.num_truncated,
-                num_skipped_rows=rows.num_skipped, num_steps=recipe.num_steps or 0,
-                num_trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
-                num_parameters=sum(p.numel() for p in parameters),
+                num_skipped_rows=rows.num_skipped, num_steps=self._recipe.num_steps or 0,
+                num_trainable_parameters=parts.num_trainable_parameters, num_parameters=parts.num_parameters,
             )
         )  # fmt: skip
-        return Training(
-            recipe=recipe, folder=self._folder, model=model, tokenizer=tokenizer, method=method, device=device,
-            train_rows=rows.train, train_row_numbers=rows.train_numbers, val_rows=rows.val,
-            prompts=rows.prompts, outside=self,
-        )  # fmt: skip
+        return parts.training(self._folder, self)
 
-    def _encode(self, tokenizer: Any, data_hash: str) -> Any:
-        from engine.prepare import prepare_rows
-
-        last = 0.0
-
-        def progress(phase: str, done: int, total: int, _unit: str) -> None:
-            nonlocal last
-            if time.monotonic() - last > 0.5:
-                last = time.monotonic()
-                self.tell(m.PhaseChanged("preparing-data", done, total))
-
-        return prepare_rows(self._home, self._recipe, tokenizer, data_hash, NUM_PINNED_PROMPTS, progress)
+    def _tell_phase(self, phase: str, done: int, total: int) -> None:
+        """News of a phase: its beginning at once, its progress twice a second at most."""
+        if done and time.monotonic() - self._last_phase < PHASE_S:
+            return
+        self._last_phase = time.monotonic()
+        self.tell(m.PhaseChanged(phase, done, total))
 
     # ------------------------------------------------------------------------------------ odds and ends
 

@@ -21,6 +21,7 @@ if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get(
 
 from engine.errors import UserError
 from engine.home import Home
+from tests.tiny_encoder import add_tiny_encoder
 from tests.tiny_model import add_tiny_model
 
 STARTER = "smollm2-135m-instruct"
@@ -44,6 +45,19 @@ def home(tmp_path: Path) -> Home:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the tiny model, with its model.json; read it, copy it, do not change it."""
     return add_tiny_model(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the tiny encoder, with its model.json; read it, copy it, do not change it."""
+    return add_tiny_encoder(tmp_path_factory.mktemp("encoders"))
+
+
+@pytest.fixture
+def encoder_home(home: Home, tiny_encoder: Path) -> Home:
+    """A home whose library holds the model "tiny-encoder"."""
+    shutil.copytree(tiny_encoder, home.models / "tiny-encoder")
+    return home
 
 
 @pytest.fixture

@@ -46,6 +46,11 @@ class Encoded:
         """Tokens that the loss counts."""
         return sum(label != IGNORE_INDEX for label in self.labels)
 
+    @property
+    def num_targets(self) -> int:
+        """What the loss is a mean over; the first token has nothing before it to be predicted from."""
+        return sum(label != IGNORE_INDEX for label in self.labels[1:])
+
 
 def encode(example: Example, tokenizer: Any, *, max_seq_len: int, train_on: str = "completions") -> Encoded:
     """One example as the loop is fed it; a row that the template refuses has no tokens and says so in
@@ -58,7 +63,7 @@ def encode(example: Example, tokenizer: Any, *, max_seq_len: int, train_on: str 
     Raises:
         UserError: "tokenizer-unfit" if the tokenizer cannot say where its tokens stand in the text.
     """
-    return _encode_batch([example], tokenizer, max_seq_len=max_seq_len, train_on=train_on)[0]
+    return encode_examples([example], tokenizer, max_seq_len=max_seq_len, train_on=train_on)[0]
 
 
 def encode_all(
@@ -78,7 +83,7 @@ def encode_all(
         if progress:
             progress("tokenising", start, len(places), "rows")
         examples = [dataset.example(place, "causal-lm") for place in places[start : start + BATCH_ROWS]]
-        encoded += _encode_batch(
+        encoded += encode_examples(
             examples, tokenizer, max_seq_len=recipe.max_seq_len, train_on=recipe.train_on, is_lean=True
         )
     if progress:
@@ -123,9 +128,10 @@ def _load_tokenizer(folder: str, stamps: tuple[Any, ...]) -> Any:
 # ---------------------------------------------------------------------------------------- a batch
 
 
-def _encode_batch(
+def encode_examples(
     examples: Sequence[Example], tokenizer: Any, *, max_seq_len: int, train_on: str, is_lean: bool = False
 ) -> list[Encoded]:
+    """Several examples as `encode` gives each; lean ones are without `text` and `offsets`."""
     if not getattr(tokenizer, "is_fast", False):
         raise UserError(
             "tokenizer-unfit",
@@ -219,6 +225,3 @@ def begin_ids(tokenizer: Any) -> tuple[int, ...]:
     """The beginning-of-text token, if this tokenizer puts one before a plain text."""
     first = tokenizer("a")["input_ids"][:1]
     return tuple(first) if first and first[0] == tokenizer.bos_token_id else ()
-
-
-__all__ = ["IGNORE_INDEX", "Conversation", "Encoded", "PlainText", "encode", "encode_all", "load_tokenizer"]

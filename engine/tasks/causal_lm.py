@@ -5,59 +5,91 @@ Shapes: B batch, T time, D width, V vocabulary.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.batches import Batch, EncodedRow, collate, validation_batches
-from engine.loss import IGNORE_INDEX, completion_loss
+from engine.batches import Batch, pad
+from engine.data.encode import Encoded, encode_examples
+from engine.data.examples import Conversation, Example, PlainText
+from engine.errors import BugError
+from engine.generate import generate_greedy
+from engine.loss import IGNORE_INDEX, completion_loss, shift_labels
+from engine.messages import Predicted
+from engine.models import load_for_training
+from engine.tasks.task import EvalResult, PinnedPrompt, Task, mean
 
 # How far the loss from selected hidden states may lie from the model's own logits' before the latter are used.
 AGREEMENT = 2e-2
 
 
-class CausalLanguageModel:
-    """The loss of a decoder. Holds no weights of its own: `model` is the one that is trained."""
+class CausalLanguageModel(Task):
+    """A decoder learns to go on. Its playground is the chat, not `answer`."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    id = "causal-lm"
+    peft_type = "CAUSAL_LM"
+    trains_tokens = True
+
+    def load_model(self, folder: Path, *, dtype: torch.dtype, device: str) -> Any:
+        return load_for_training(folder, dtype=dtype, device=device)
+
+    def attach(self, model: Any, tokenizer: Any) -> None:
+        super().attach(model, tokenizer)
         self._decoder = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._head = self._decoder.get_output_embeddings()
         self._selects = self._head_is_plain()
 
+    # ------------------------------------------------------------------------------------------- rows
+
+    def encode(self, examples: Sequence[Example], tokenizer: Any) -> list[list[Encoded]]:
+        recipe = self.recipe
+        encoded = encode_examples(
+            examples, tokenizer, max_seq_len=recipe.max_seq_len, train_on=recipe.train_on, is_lean=True
+        )
+        return [[row] if row.num_targets else [] for row in encoded]
+
+    def collate(self, rows: Sequence[Any], positions: Sequence[int], device: str) -> Batch:
+        """Padded with token 0, which causal attention never looks back to; labels are shifted."""
+        chosen = [rows[i] for i in positions]
+        labels_BT = shift_labels(pad([row.labels for row in chosen], IGNORE_INDEX))
+        return Batch(
+            inputs={"input_ids": pad([row.input_ids for row in chosen], 0).to(device)},
+            labels=labels_BT.to(device),
+            rows=tuple(positions),
+            num_tokens=sum(len(row.input_ids) for row in chosen),
+            num_targets=int((labels_BT != IGNORE_INDEX).sum()),
+        )
+
+    # ------------------------------------------------------------------------------------------- loss
+
     def loss_sum(self, batch: Batch) -> Tensor:
-        """Summed nats over the batch's trained tokens, float32 scalar, differentiable."""
         if not self._selects:
             return self._loss_from_logits(batch)
-        hidden_BTD = self._decoder.model(input_ids=batch.input_ids_BT, use_cache=False).last_hidden_state
-        return completion_loss(hidden_BTD, self._head.weight, batch.labels_BT)
+        hidden_BTD = self._decoder.model(**batch.inputs, use_cache=False).last_hidden_state
+        return completion_loss(hidden_BTD, self._head.weight, batch.labels)
 
-    @torch.no_grad()
     def evaluate(
-        self, rows: Sequence[EncodedRow], *, batch_size: int, device: str, on_batch: Any
-    ) -> tuple[float, int]:
-        """Mean nats per trained token over all rows, and how many tokens that were. Restores the mode."""
-        was_training = self._model.training
-        self._model.eval()
-        total, num_tokens = 0.0, 0
-        batches = validation_batches([len(row.input_ids) for row in rows], batch_size)
-        for done, positions in enumerate(batches):
-            on_batch(done, len(batches))
-            batch = collate(rows, positions, device)
+        self, rows: Sequence[Any], *, device: str, on_batch: Callable[[int, int], None]
+    ) -> EvalResult:
+        total, num_targets = 0.0, 0
+
+        def take(batch: Batch) -> None:
+            nonlocal total, num_targets
             total += float(self.loss_sum(batch))
-            num_tokens += batch.num_trained_tokens
-        self._model.train(was_training)
-        return (total / num_tokens if num_tokens else math.nan), num_tokens
+            num_targets += batch.num_targets
+
+        self.over_batches(rows, device, on_batch, take)
+        return EvalResult(mean(total, num_targets), num_targets)
 
     def _loss_from_logits(self, batch: Batch) -> Tensor:
-        logits_BTV = self._model(input_ids=batch.input_ids_BT, use_cache=False).logits
+        logits_BTV = self.model(**batch.inputs, use_cache=False).logits
         return functional.cross_entropy(
             logits_BTV.float().flatten(0, 1),
-            batch.labels_BT.flatten(),
+            batch.labels.flatten(),
             ignore_index=IGNORE_INDEX,
             reduction="sum",
         )
@@ -75,12 +107,30 @@ class CausalLanguageModel:
             or not hasattr(self._decoder, "model")
         ):
             return False
-        was_training = self._model.training
-        self._model.eval()
+        was_training = self.model.training
+        self.model.eval()
         tokens_BT = torch.arange(1, 9, device=self._head.weight.device)[None]
-        batch = Batch(tokens_BT, tokens_BT, (0,), 8, 8)
-        expected = float(self._loss_from_logits(batch))
+        expected = float(self._loss_from_logits(Batch({"input_ids": tokens_BT}, tokens_BT, (0,), 8, 8)))
         hidden_BTD = self._decoder.model(input_ids=tokens_BT, use_cache=False).last_hidden_state
         found = float(completion_loss(hidden_BTD, self._head.weight, tokens_BT))
-        self._model.train(was_training)
+        self.model.train(was_training)
         return abs(found - expected) <= AGREEMENT * max(1.0, abs(expected))
+
+    # ---------------------------------------------------------------------------------------- samples
+
+    def pin(self, example: Example) -> PinnedPrompt:
+        if isinstance(example, Conversation):
+            asked = next((turn.content for turn in example.messages if turn.role == "user"), "")
+            answer = next((turn.content for turn in example.messages if turn.role == "assistant"), "")
+            return PinnedPrompt(asked, answer)
+        assert isinstance(example, PlainText)
+        words = example.text.split(" ")
+        return PinnedPrompt(" ".join(words[:8]), " ".join(words[8:48]), is_text=True)
+
+    def sample(self, prompts: Sequence[PinnedPrompt]) -> list[str]:
+        as_text = any(pinned.is_text for pinned in prompts)
+        asked, limit = [pinned.prompt for pinned in prompts], self.recipe.sample_max_new_tokens
+        return generate_greedy(self.model, self.tokenizer, asked, max_new_tokens=limit, as_text=as_text)
+
+    def answer(self, inputs: Mapping[str, str], top_k: int) -> Predicted:
+        raise BugError("not-answered", "A {task} model replies through Generate.", task=self.id)

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from engine import messages as m
-from engine.batches import BatchPlan, collate, validation_batches
+from engine.batches import BatchPlan, validation_batches
 from engine.checkpoint import (
     TrainingState,
     checkpoint_path,
@@ -27,18 +27,23 @@ from engine.checkpoint import (
 )
 from engine.data.encode import load_tokenizer
 from engine.errors import UserError
-from engine.loop import PinnedPrompt, Training
+from engine.loop import Training
 from engine.methods import method_named
 from engine.models import load_causal_lm, load_for_training
 from engine.optimizer import MasterAdamW, learning_rate_at
 from engine.recipe import Recipe
 from engine.tasks.causal_lm import CausalLanguageModel
+from engine.tasks.task import PinnedPrompt
 
 
 @dataclass
 class Row:
     input_ids: list[int]
     labels: list[int]
+
+    @property
+    def num_targets(self) -> int:
+        return sum(label != -100 for label in self.labels[1:])
 
 
 class Recorder:
@@ -79,8 +84,11 @@ def training(tiny_model: Path, folder: Path, outside: Recorder, **changes: Any) 
     dtype = torch.bfloat16 if recipe.dtype == "bfloat16" else torch.float32
     model = load_for_training(tiny_model, dtype=dtype, device="cpu")
     method = method_named(recipe.method)
+    task = CausalLanguageModel(recipe.replace(task="causal-lm"), {})
+    prepared, tokenizer = method.prepare(model, recipe, task), load_tokenizer(tiny_model)
+    task.attach(prepared, tokenizer)
     return Training(
-        recipe=recipe, folder=folder, model=method.prepare(model, recipe), tokenizer=load_tokenizer(tiny_model),
+        recipe=recipe, folder=folder, task=task, model=prepared, tokenizer=tokenizer,
         method=method, device="cpu", train_rows=rows(22), train_row_numbers=range(22), val_rows=rows(4, seed=1),
         prompts=[PinnedPrompt("Hello")], outside=outside,
     )  # fmt: skip
@@ -88,10 +96,11 @@ def training(tiny_model: Path, folder: Path, outside: Recorder, **changes: Any) 
 
 def test_the_loss_is_that_of_transformers(tiny_model: Path) -> None:
     model = load_for_training(tiny_model, dtype=torch.float32, device="cpu")
-    task = CausalLanguageModel(model)
+    task = CausalLanguageModel(Recipe(), {})
+    task.attach(model, load_tokenizer(tiny_model))
     made = rows(5)
-    batch = collate(made, range(5), "cpu")
-    ours = float(task.loss_sum(batch).detach()) / batch.num_trained_tokens
+    batch = task.collate(made, range(5), "cpu")
+    ours = float(task.loss_sum(batch).detach()) / batch.num_targets
 
     plain = load_causal_lm(tiny_model, dtype=torch.float32, device="cpu")
     longest = max(len(row.input_ids) for row in made)

@@ -23,10 +23,11 @@ from engine.data.steps.versions import DataSteps
 from engine.errors import UserError
 from engine.home import Home
 from engine.messages import DataStep
-from engine.prepare import prepare_rows
+from engine.prepare import PreparedRows, open_dataset, prepare_rows
 from engine.processes import create_run
 from engine.recipe import Recipe
 from engine.row_sample import sample_of_dataset
+from engine.tasks import make_task
 
 LABELS = ["account"] * 40 + ["billing"] * 15 + ["shipping"] * 5
 ROWS = [
@@ -129,29 +130,34 @@ def test_the_same_texts_stay_together_and_overlap_is_measured(take: Import):
     assert apart.counts["overlap_exact"] > 5
 
 
+def prepared_for(home: Home, recipe: Recipe, data_hash: str) -> PreparedRows:
+    tokenizer = load_tokenizer(home.models / "tiny")
+    return prepare_rows(
+        open_dataset(home, recipe.data, data_hash), recipe, make_task(recipe, {}), tokenizer, 1
+    )
+
+
 def test_a_run_takes_the_split_of_the_data_set(take: Import, library: DataLibrary, tiny_home: Home):
     info = take(ROWS).apply("rows", split(method="group", column="user", validation=0.2, test=0.2))
     train, val = given_split(library.open("rows")) or ([], [])
     assert (len(train), len(val)) == (info.split_rows["train"], info.split_rows["validation"])
-    tokenizer = load_tokenizer(tiny_home.models / "tiny")
-    recipe = Recipe.from_dict({"model": "tiny", "data": "rows", "max_seq_len": 128})
-    prepared = prepare_rows(tiny_home, recipe, tokenizer, info.hash, 1)
+    recipe = Recipe.from_dict({"model": "tiny", "data": "rows", "max_seq_len": 128, "task": "causal-lm"})
+    prepared = prepared_for(tiny_home, recipe, info.hash)
     assert list(prepared.train_numbers) == train
     assert len(prepared.val) == len(val)
-    assert not prepare_rows(tiny_home, recipe.replace(validation_fraction=0.0), tokenizer, info.hash, 1).val
+    assert not prepared_for(tiny_home, recipe.replace(validation_fraction=0.0), info.hash).val
 
 
 def test_a_run_goes_on_with_the_rows_that_it_began_with(take: Import, library: DataLibrary, tiny_home: Home):
     steps = take(ROWS)
     before = library.info("rows")
-    recipe = Recipe.from_dict({"model": "tiny", "data": "rows", "max_seq_len": 128})
-    tokenizer = load_tokenizer(tiny_home.models / "tiny")
-    began = prepare_rows(tiny_home, recipe, tokenizer, before.hash, 1)
+    recipe = Recipe.from_dict({"model": "tiny", "data": "rows", "max_seq_len": 128, "task": "causal-lm"})
+    began = prepared_for(tiny_home, recipe, before.hash)
     steps.apply("rows", DataStep("letters", {"case": "lower"}))
-    again = prepare_rows(tiny_home, recipe, tokenizer, before.hash, 1)
+    again = prepared_for(tiny_home, recipe, before.hash)
     assert [row.input_ids for row in again.train] == [row.input_ids for row in began.train]
     with pytest.raises(UserError) as refusal:
-        prepare_rows(tiny_home, recipe, tokenizer, "0" * 64, 1)
+        prepared_for(tiny_home, recipe, "0" * 64)
     assert refusal.value.code == "data-changed"
 
 

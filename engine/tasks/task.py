@@ -1,0 +1,133 @@
+"""What the loop, the preflight, the evaluation and the player need to know of a task.
+
+A task holds no weights of its own: `attach` gives it the model that is trained or asked. It is made of a recipe and
+of *facts*, what must be known of the data before there is a model (the labels, say); both are kept beside the
+weights, so that whoever opens them finds the same task again.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from engine.batches import Batch, validation_batches
+from engine.data.dataset import Dataset
+from engine.data.examples import Example
+from engine.messages import Predicted
+from engine.recipe import Recipe
+
+EVAL_BATCH_ROWS = 8
+
+
+@dataclass
+class PinnedPrompt:
+    """An input whose answer is watched, with the answer of the data where there is one."""
+
+    prompt: str
+    reference: str = ""
+    is_text: bool = False  # to be continued, not answered
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """Mean nats per target over all rows, and the task's own figures by the ids of engine.metrics."""
+
+    loss: float
+    num_targets: int
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Task(ABC):
+    """One kind of thing to learn. Shapes: B batch, T time, D width, C classes, V vocabulary."""
+
+    id: ClassVar[str]
+    peft_type: ClassVar[str]  # peft's TaskType; "" where it has none
+    trains_tokens: ClassVar[bool] = (
+        False  # whether targets are tokens, so that their share of all is worth telling
+    )
+
+    def __init__(self, recipe: Recipe, facts: Mapping[str, Any]) -> None:
+        self.recipe = recipe
+        self.facts = dict(facts)
+        self.head_names: tuple[str, ...] = ()  # modules that are new and trained whole, whatever the method
+        self.model: Any = None
+        self.tokenizer: Any = None
+
+    @classmethod
+    def learn_facts(cls, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
+        """What must be known of the data before there is a model, as JSON values. The same data, the same facts."""
+        return {}
+
+    @abstractmethod
+    def load_model(self, folder: Path, *, dtype: torch.dtype, device: str) -> Any:
+        """The base model with this task's head; sets `head_names`. Raises UserError "model-unreadable"."""
+
+    def attach(self, model: Any, tokenizer: Any) -> None:
+        """Take the model as the method prepared it."""
+        self.model, self.tokenizer = model, tokenizer
+
+    @abstractmethod
+    def encode(self, examples: Sequence[Example], tokenizer: Any) -> list[list[Any]]:
+        """The EncodedRows of each example: mostly one, several for long contexts, none where nothing is learnt."""
+
+    @abstractmethod
+    def collate(self, rows: Sequence[Any], positions: Sequence[int], device: str) -> Batch: ...
+
+    @abstractmethod
+    def loss_sum(self, batch: Batch) -> Tensor:
+        """Summed nats over the batch's targets, float32 scalar, differentiable."""
+
+    @abstractmethod
+    def evaluate(
+        self, rows: Sequence[Any], *, device: str, on_batch: Callable[[int, int], None]
+    ) -> EvalResult:
+        """Loss and figures over all rows, without gradients; the model's mode is as before."""
+
+    @abstractmethod
+    def pin(self, example: Example) -> PinnedPrompt:
+        """An example as something to ask at each checkpoint."""
+
+    @abstractmethod
+    def sample(self, prompts: Sequence[PinnedPrompt]) -> list[str]:
+        """What the model says now, as texts."""
+
+    @abstractmethod
+    def answer(self, inputs: Mapping[str, str], top_k: int) -> Predicted:
+        """What the model says of one input, by the roles of the task's rows; raises UserError "input-missing"."""
+
+    # ------------------------------------------------------------------------------- for tasks to share
+
+    @torch.no_grad()
+    def over_batches(
+        self,
+        rows: Sequence[Any],
+        device: str,
+        on_batch: Callable[[int, int], None],
+        take: Callable[[Batch], None],
+    ) -> None:
+        """Call `take` with every row once, in eval mode, longest first; the model's mode is as before."""
+        was_training = self.model.training
+        self.model.eval()
+        batches = validation_batches([len(row.input_ids) for row in rows], EVAL_BATCH_ROWS)
+        for done, positions in enumerate(batches):
+            on_batch(done, len(batches))
+            take(self.collate(rows, positions, device))
+        self.model.train(was_training)
+
+
+def is_better(metric: str, value: float, best: float | None) -> bool:
+    """Whether a figure beats the best one so far; losses and perplexities are better when lower."""
+    if best is None:
+        return True
+    return value < best if metric.endswith(("loss", "perplexity")) else value > best
+
+
+def mean(total: float, count: int) -> float:
+    return total / count if count else math.nan

@@ -1,0 +1,209 @@
+"""Text classification: one label of several, several labels at once, of one text or of a pair.
+
+Shapes: B batch, T time, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from engine.batches import Batch, pad
+from engine.data.dataset import Dataset
+from engine.data.examples import Example, Labelled
+from engine.errors import UserError
+from engine.messages import Predicted, ScoredLabel
+from engine.models import load_with_head
+from engine.recipe import Recipe
+from engine.tasks.task import EvalResult, PinnedPrompt, Task, mean
+
+
+@dataclass(slots=True)
+class LabelledRow:
+    """`classes` are places in the list of labels; one of them, unless several labels may hold at once."""
+
+    input_ids: list[int]
+    token_type_ids: list[int]
+    classes: list[int]
+    num_full_tokens: int
+    checks: tuple[str, ...] = ()
+
+    @property
+    def num_targets(self) -> int:
+        return 1
+
+
+class TextClassification(Task):
+    id = "text-classification"
+    peft_type = "SEQ_CLS"
+
+    def __init__(self, recipe: Recipe, facts: Mapping[str, Any]) -> None:
+        super().__init__(recipe, facts)
+        self.labels: list[str] = list(facts["labels"])
+        self.is_multi_label = bool(facts["is_multi_label"])
+        self._places = {label: place for place, label in enumerate(self.labels)}
+
+    @classmethod
+    def learn_facts(cls, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
+        """Raises UserError "one-label" if there is nothing to tell apart."""
+        found: set[str] = set()
+        is_multi_label = False
+        for example in dataset.examples(cls.id):
+            assert isinstance(example, Labelled)
+            found.update(example.labels)
+            is_multi_label |= len(example.labels) != 1
+        if len(found) < 2:
+            raise UserError(
+                "one-label", "All rows of {data!r} have the same label, so there is nothing to tell apart.",
+                data=recipe.data,
+            )  # fmt: skip
+        return {"labels": sorted(found), "is_multi_label": is_multi_label}
+
+    def load_model(self, folder: Path, *, dtype: torch.dtype, device: str) -> Any:
+        model, self.head_names = load_with_head(
+            "AutoModelForSequenceClassification", folder, dtype=dtype, device=device,
+            id2label=dict(enumerate(self.labels)), label2id=self._places,
+            problem_type="multi_label_classification" if self.is_multi_label else "single_label_classification",
+        )  # fmt: skip
+        return model
+
+    # ------------------------------------------------------------------------------------------- rows
+
+    def encode(self, examples: Sequence[Example], tokenizer: Any) -> list[list[LabelledRow]]:
+        labelled = [example for example in examples if isinstance(example, Labelled)]
+        texts = [example.texts[0] for example in labelled]
+        pairs = (
+            [example.texts[1] for example in labelled] if labelled and len(labelled[0].texts) > 1 else None
+        )
+        tokens = self._tokens(tokenizer, texts, pairs)
+        full = tokenizer(texts, pairs, verbose=False)["input_ids"]
+        rows = []
+        for place, example in enumerate(labelled):
+            ids = tokens["input_ids"][place]
+            is_cut = len(full[place]) > len(ids)
+            rows.append(
+                LabelledRow(
+                    ids, tokens.get("token_type_ids", {place: []})[place],
+                    [self._places[label] for label in example.labels], len(full[place]),
+                    ("truncated-prompt",) if is_cut else (),
+                )
+            )  # fmt: skip
+        return [[row] if row.input_ids else [] for row in rows]
+
+    def _tokens(self, tokenizer: Any, texts: list[str], pairs: list[str] | None) -> Any:
+        limit = min(self.recipe.max_seq_len, tokenizer.model_max_length)
+        return tokenizer(texts, pairs, truncation=True, max_length=limit, return_attention_mask=False)
+
+    def collate(self, rows: Sequence[Any], positions: Sequence[int], device: str) -> Batch:
+        """Labels: (B,) classes, or (B, C) of 0 and 1 where several may hold."""
+        chosen = [rows[i] for i in positions]
+        inputs = {
+            "input_ids": pad([row.input_ids for row in chosen], self._pad_id),
+            "attention_mask": pad([[1] * len(row.input_ids) for row in chosen], 0),
+        }
+        if chosen[0].token_type_ids:
+            inputs["token_type_ids"] = pad([row.token_type_ids for row in chosen], 0)
+        if self.is_multi_label:
+            labels = torch.zeros(len(chosen), len(self.labels))
+            for i, row in enumerate(chosen):
+                labels[i, row.classes] = 1.0
+        else:
+            labels = torch.tensor([row.classes[0] for row in chosen])
+        return Batch(
+            inputs={name: tensor.to(device) for name, tensor in inputs.items()},
+            labels=labels.to(device),
+            rows=tuple(positions),
+            num_tokens=sum(len(row.input_ids) for row in chosen),
+            num_targets=len(chosen),
+        )
+
+    # ------------------------------------------------------------------------------------------- loss
+
+    def attach(self, model: Any, tokenizer: Any) -> None:
+        super().attach(model, tokenizer)
+        self._pad_id: int = tokenizer.pad_token_id or 0
+        model.config.pad_token_id = self._pad_id  # decoders look for the last token before it
+
+    def loss_sum(self, batch: Batch) -> Tensor:
+        return self._loss_of(self._logits(batch), batch.labels)
+
+    def _logits(self, batch: Batch) -> Tensor:
+        logits_BC: Tensor = self.model(**batch.inputs).logits.float()
+        return logits_BC
+
+    def _loss_of(self, logits_BC: Tensor, labels: Tensor) -> Tensor:
+        """Summed nats: of the right class, or of each yes and no, a mean over the classes as in transformers."""
+        if self.is_multi_label:
+            each_BC = functional.binary_cross_entropy_with_logits(logits_BC, labels, reduction="none")
+            return each_BC.mean(dim=-1).sum()
+        return functional.cross_entropy(logits_BC, labels, reduction="sum")
+
+    def evaluate(
+        self, rows: Sequence[Any], *, device: str, on_batch: Callable[[int, int], None]
+    ) -> EvalResult:
+        logits_NC, loss = self.predict(rows, device=device, on_batch=on_batch)
+        return EvalResult(loss, len(rows), self.figures(rows, logits_NC))
+
+    def predict(
+        self, rows: Sequence[Any], *, device: str, on_batch: Callable[[int, int], None]
+    ) -> tuple[np.ndarray, float]:
+        """The logits of every row, (rows, C) float32 in the order of the rows, and the mean loss."""
+        logits_NC = np.zeros((len(rows), len(self.labels)), np.float32)
+        total = 0.0
+
+        def take(batch: Batch) -> None:
+            nonlocal total
+            logits_BC = self._logits(batch)
+            total += float(self._loss_of(logits_BC, batch.labels))
+            logits_NC[list(batch.rows)] = logits_BC.cpu().numpy()
+
+        self.over_batches(rows, device, on_batch, take)
+        return logits_NC, mean(total, len(rows))
+
+    def figures(self, rows: Sequence[Any], logits_NC: np.ndarray) -> dict[str, float]:
+        """The figures that are worth watching while it trains."""
+        if self.is_multi_label:
+            wanted = np.zeros(logits_NC.shape, bool)
+            for place, row in enumerate(rows):
+                wanted[place, row.classes] = True
+            return {"accuracy": float(((logits_NC > 0) == wanted).all(axis=1).mean())}
+        wanted = np.asarray([row.classes[0] for row in rows])
+        return {"accuracy": float((logits_NC.argmax(axis=1) == wanted).mean())}
+
+    # ---------------------------------------------------------------------------------------- samples
+
+    def pin(self, example: Example) -> PinnedPrompt:
+        assert isinstance(example, Labelled)
+        return PinnedPrompt("\n".join(example.texts), ", ".join(example.labels))
+
+    def sample(self, prompts: Sequence[PinnedPrompt]) -> list[str]:
+        return [_as_text(self.answer({"text": pinned.prompt}, 2).labels) for pinned in prompts]
+
+    @torch.no_grad()
+    def answer(self, inputs: Mapping[str, str], top_k: int) -> Predicted:
+        """`text` and, for a pair, `text_pair`; the labels with the share of certainty that each has."""
+        if not inputs.get("text", "").strip():
+            raise UserError("input-missing", "There is nothing to read yet. Give {role}.", role="text")
+        was_training = self.model.training
+        self.model.eval()
+        pair = inputs.get("text_pair")
+        tokens = self._tokens(self.tokenizer, [inputs["text"]], [pair] if pair else None)
+        row = LabelledRow(tokens["input_ids"][0], tokens.get("token_type_ids", [[]])[0], [0], 0)
+        logits_C = self._logits(self.collate([row], [0], str(self.model.device)))[0]
+        self.model.train(was_training)
+        scores_C = logits_C.sigmoid() if self.is_multi_label else logits_C.softmax(dim=-1)
+        best = scores_C.argsort(descending=True)[:top_k].tolist()
+        return Predicted(
+            self.id, tuple(ScoredLabel(self.labels[place], float(scores_C[place])) for place in best)
+        )
+
+
+def _as_text(labels: Sequence[ScoredLabel]) -> str:
+    return " · ".join(f"{each.label} {each.score:.0%}" for each in labels)
