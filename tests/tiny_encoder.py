@@ -33,7 +33,7 @@ def make_tiny_encoder(folder: Path, *, seed: int = 0, texts: tuple[str, ...] = T
     config = BertConfig(
         vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
         num_attention_heads=4, max_position_embeddings=128, hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0, initializer_range=0.1,
     )  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(seed)

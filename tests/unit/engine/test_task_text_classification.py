@@ -70,7 +70,6 @@ def test_it_learns_and_the_folder_opens_in_plain_transformers(
     parts = assemble(reviews, recipe(method=method, learning_rate=rate), device="cpu", dtype="float32")
     outside = Recorder()
     parts.training(tmp_path, outside).run(None)
-    print("LOSS", outside.losses())
     figures = [event.metrics["accuracy"] for event in outside.events if isinstance(event, EvalFinished)]
     assert figures[-1] == 1.0, figures
     steps = [event.train_loss for event in outside.events if isinstance(event, StepFinished)]
