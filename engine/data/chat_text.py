@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.data.examples import Example, PlainText
+from engine.data.template_limit import limited
 from engine.errors import UserError
 from engine.messages import ChatMessage
 
@@ -185,7 +186,8 @@ def _up_to_end_of_turn(text: str, start: int, end: int, ends: Sequence[str]) -> 
 def _template_text(messages: Sequence[ChatMessage], tokenizer: Any, *, for_answer: bool = False) -> str:
     turns = [{"role": message.role, "content": message.content} for message in messages]
     try:
-        text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=for_answer)
+        with limited(tokenizer.get_chat_template()):
+            text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=for_answer)
     except Exception as error:  # noqa: BLE001 - a template is a program of the model's author; it may raise anything
         raise _refused(f"{type(error).__name__}: {error}") from None
     return text
@@ -197,11 +199,12 @@ def _template_marks(messages: Sequence[ChatMessage], tokenizer: Any) -> tuple[st
 
     turns = [{"role": message.role, "content": message.content} for message in messages]
     try:
-        texts, marks = render_jinja_template(
-            conversations=[turns], chat_template=tokenizer.get_chat_template(),
-            return_assistant_tokens_mask=True,
-            **tokenizer.special_tokens_map,
-        )  # fmt: skip
+        with limited(tokenizer.get_chat_template()):
+            texts, marks = render_jinja_template(
+                conversations=[turns], chat_template=tokenizer.get_chat_template(),
+                return_assistant_tokens_mask=True,
+                **tokenizer.special_tokens_map,
+            )  # fmt: skip
     except Exception as error:  # noqa: BLE001 - as above
         raise _refused(f"{type(error).__name__}: {error}") from None
     return texts[0], [(int(start), int(end)) for start, end in marks[0]]
