@@ -71,7 +71,9 @@ class AdaLora(PeftMethod):
         tensors = {f"importance/{name}": value for name, value in allocator.exp_avg_ipt.items()}
         tensors |= {f"uncertainty/{name}": value for name, value in allocator.exp_avg_unc.items()}
         pattern = model.peft_config[ADAPTER].rank_pattern or {}
-        return tensors | {f"kept/{name}": torch.tensor(kept, dtype=torch.uint8) for name, kept in pattern.items()}
+        return tensors | {
+            f"kept/{name}": torch.tensor(kept, dtype=torch.uint8) for name, kept in pattern.items()
+        }
 
     def load_state(self, model: Any, tensors: dict[str, Tensor]) -> None:
         allocator = model.base_model.rankallocator
@@ -98,4 +100,6 @@ class AdaLora(PeftMethod):
 
 
 def _adapter_parameters(model: Any) -> list[tuple[str, torch.nn.Parameter]]:
-    return [(name, each) for name, each in model.named_parameters() if "lora_" in name and f".{ADAPTER}" in name]
+    return [
+        (name, each) for name, each in model.named_parameters() if "lora_" in name and f".{ADAPTER}" in name
+    ]

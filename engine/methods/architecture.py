@@ -59,7 +59,9 @@ def blocks(model: nn.Module) -> list[tuple[str, nn.Module]]:
 
 def _is_attention(name: str, module: nn.Module) -> bool:
     kind = type(module).__name__
-    is_named = "attention" in kind.lower() or re.search(r"(^|[._])(attn|attention)$", name.lower()) is not None
+    is_named = (
+        "attention" in kind.lower() or re.search(r"(^|[._])(attn|attention)$", name.lower()) is not None
+    )
     return is_named and any(is_linear(part) for part in module.modules())
 
 
@@ -137,7 +139,9 @@ def keys_and_values(model: Any) -> list[str]:
 def feedforward_outputs(model: Any) -> list[str]:
     """Full names of the last layer of each block's feed-forward part."""
     width = model_width(model)
-    wanted = {id(layer) for _, block in blocks(model) if (layer := feedforward_output(block, width)) is not None}
+    wanted = {
+        id(layer) for _, block in blocks(model) if (layer := feedforward_output(block, width)) is not None
+    }
     return [name for name, module in model.named_modules() if id(module) in wanted]
 
 

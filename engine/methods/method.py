@@ -35,6 +35,7 @@ class Method(ABC):
     """One way of choosing what is trained. `model` is what `prepare` returned, everywhere below."""
 
     can_merge: ClassVar[bool] = False  # into a plain transformers model with the same logits
+    why_not_merged: ClassVar[str] = "These weights cannot be merged into their base."
     wraps_forward: ClassVar[bool] = False  # whether inputs must go through the prepared model, not its base
 
     @abstractmethod
@@ -73,8 +74,4 @@ class Method(ABC):
         Raises:
             UserError: "cannot-merge", with the reason.
         """
-        raise UserError("cannot-merge", "{reason}", reason=self.why_not_merged())
-
-    def why_not_merged(self) -> str:
-        """The reason that `merge` gives; only for methods that cannot."""
-        return "These weights cannot be merged into their base."
+        raise UserError("cannot-merge", self.why_not_merged)

@@ -12,7 +12,15 @@ from peft import IA3Config, LoHaConfig, LoKrConfig, MissConfig, OFTConfig, VeraC
 
 from engine.methods.architecture import feedforward_outputs, has_conv1d, keys_and_values
 from engine.methods.method import TaskSide
-from engine.methods.peft_adapter import ALL_LINEAR, PeftMethod, adapt, heads, require_plain_linear, targets, task_type
+from engine.methods.peft_adapter import (
+    ALL_LINEAR,
+    PeftMethod,
+    adapt,
+    heads,
+    require_plain_linear,
+    targets,
+    task_type,
+)
 from engine.recipe import Recipe
 
 

@@ -77,4 +77,3 @@ def require_plain_linear(model: Any, recipe: Recipe) -> None:
             "{method} does not know the transposed layers of this model ({model}). Choose LoRA.",
             method=recipe.method, model=model.config.model_type,
         )  # fmt: skip
-
