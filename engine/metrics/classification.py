@@ -1,15 +1,8 @@
-"""How well rows were put into classes: one label a row, or several. Knows class numbers and probabilities, no model.
-
-Every share comes from three counts a class (`Totals`): right, predicted and there. The report and its intervals
-use the same formulas, on the rows' own counts and on those of resampled rows. Averages over classes ("macro")
-go over the classes that are there or were predicted, as scikit-learn's do.
-"""
+"""How well rows were put into classes, one label each. Knows class numbers and probabilities, no model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,110 +13,24 @@ from engine.metrics.bootstrap import (
     Interval,
     Ranked,
     interval_of,
-    mean_interval,
     resampled_counts,
-    resampled_sums,
     sums_interval,
     weighted_auc,
     weights_interval,
 )
-from engine.metrics.curves import Calibration, Curve, calibration_of, gaps_by_bin, precision_recall_of, roc_of
-from engine.metrics.shares import Bools, Floats, Ints, share
+from engine.metrics.class_counts import (
+    ClassCurves,
+    ClassificationReport,
+    Totals,
+    defined_figures,
+    figures_of_classes,
+    mean_where,
+)
+from engine.metrics.curves import calibration_of, gaps_by_bin
+from engine.metrics.shares import Bools, Floats, Ints
 
-THRESHOLD = 0.5
 MAX_AUC_CLASSES = 20  # more would make the interval of the AUC slow; the AUC itself is given for any number
 NAMES = ("accuracy", "balanced_accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_micro")
-NAMES_MULTI = ("precision_macro", "recall_macro", "f1_macro", "f1_micro")
-
-
-@dataclass(frozen=True)
-class ClassFigures:
-    """One class. `auc` and `average_precision` are None without probabilities, or where one side has no rows."""
-
-    label: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
-    num_predicted: int
-    auc: float | None = None
-    average_precision: float | None = None
-
-
-@dataclass(frozen=True)
-class ClassificationReport:
-    """Everything about one set of rows, as JSON values.
-
-    `metrics` are the flat figures (see `engine.metrics.METRICS`). `confusion[i][j]` counts the rows of class i
-    that were put into class j; with several labels a row it is empty. Curves and calibration need probabilities.
-    """
-
-    num_rows: int
-    labels: tuple[str, ...]
-    is_multi_label: bool
-    metrics: Figures
-    per_class: tuple[ClassFigures, ...]
-    confusion: tuple[tuple[int, ...], ...] = ()
-    roc_curves: tuple[Curve, ...] = ()
-    precision_recall_curves: tuple[Curve, ...] = ()
-    calibration: Calibration | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-# ------------------------------------------------------------------------------------------ from counts
-
-
-@dataclass(frozen=True)
-class Totals:
-    """How many rows of each class [..., K] were right, predicted and there."""
-
-    right: Floats
-    predicted: Floats
-    actual: Floats
-
-    @property
-    def precision(self) -> Floats:
-        return share(self.right, self.predicted)
-
-    @property
-    def recall(self) -> Floats:
-        return share(self.right, self.actual)
-
-    @property
-    def f1(self) -> Floats:
-        return share(2 * self.right, self.predicted + self.actual)
-
-    def figures(self) -> dict[str, Floats]:
-        """The averages [...] by id; NaN where there is no row."""
-        seen = self.predicted + self.actual > 0
-        return {
-            "accuracy": share(self.right.sum(-1), self.actual.sum(-1), np.nan),
-            "balanced_accuracy": _mean_where(self.recall, self.actual > 0),
-            "precision_macro": _mean_where(self.precision, seen),
-            "recall_macro": _mean_where(self.recall, seen),
-            "f1_macro": _mean_where(self.f1, seen),
-            "f1_micro": share(2 * self.right.sum(-1), (self.predicted + self.actual).sum(-1), np.nan),
-        }
-
-
-def _mean_where(values: Floats, counted: Bools) -> Floats:
-    return share((values * counted).sum(-1), counted.sum(-1).astype(np.float64), np.nan)
-
-
-def _totals(truth: Ints, predicted: Ints, num_classes: int) -> Totals:
-    def count(classes: Ints) -> Floats:
-        return np.bincount(classes, minlength=num_classes).astype(np.float64)
-
-    return Totals(count(truth[truth == predicted]), count(predicted), count(truth))
-
-
-def _defined(figures: dict[str, Floats], names: Sequence[str]) -> Figures:
-    return {name: float(figures[name]) for name in names if np.isfinite(figures[name])}
-
-
-# ----------------------------------------------------------------------------------------- one label a row
 
 
 def classification_metrics(
@@ -148,7 +55,7 @@ def classification_metrics(
         ValueError: lengths or class numbers that do not fit each other.
     """
     rows = _Rows(truth, probabilities, predictions, num_classes)
-    figures = _defined(_totals(rows.truth, rows.predicted, rows.num_classes).figures(), NAMES)
+    figures = defined_figures(_totals(rows.truth, rows.predicted, rows.num_classes).figures(), NAMES)
     if rows.probabilities is not None and len(rows.truth):
         areas = [area for area in rows.areas() if area is not None]
         if areas:
@@ -174,13 +81,13 @@ def classification_report(
     totals = _totals(rows.truth, rows.predicted, rows.num_classes)
     confusion = np.zeros((len(labels), len(labels)), dtype=np.int64)
     np.add.at(confusion, (rows.truth, rows.predicted), 1)
-    curves = _Curves.of(rows.probabilities, np.eye(len(labels), dtype=bool)[rows.truth], labels)
+    curves = ClassCurves.of(rows.probabilities, np.eye(len(labels), dtype=bool)[rows.truth], labels)
     return ClassificationReport(
         num_rows=len(rows.truth),
         labels=tuple(labels),
         is_multi_label=False,
         metrics=figures | curves.average_precision(),
-        per_class=_per_class(labels, totals, curves),
+        per_class=figures_of_classes(labels, totals, curves),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         roc_curves=curves.roc,
         precision_recall_curves=curves.precision_recall,
@@ -209,6 +116,13 @@ def classification_intervals(
         gaps = gaps_by_bin(rows.confidence, rows.is_right)
         found["ece"] = sums_interval(gaps, lambda sums: np.abs(sums).sum(1) / len(gaps), num_resamples, seed)
     return {name: interval for name, interval in found.items() if interval is not None}
+
+
+def _totals(truth: Ints, predicted: Ints, num_classes: int) -> Totals:
+    def count(classes: Ints) -> Floats:
+        return np.bincount(classes, minlength=num_classes).astype(np.float64)
+
+    return Totals(count(truth[truth == predicted]), count(predicted), count(truth))
 
 
 def _totals_of_kinds(kinds: Ints, counts: Ints, num_classes: int) -> Totals:
@@ -292,146 +206,10 @@ class _Rows:
 
         def auc(weights: Floats) -> Floats:
             areas = np.stack([weighted_auc(scores, is_class, weights) for scores, is_class in pairs], axis=1)
-            return _mean_where(np.nan_to_num(areas), np.isfinite(areas))
+            return mean_where(np.nan_to_num(areas), np.isfinite(areas))
 
         return weights_interval(len(self.truth), auc, num_resamples, seed)
 
 
 def _or_none(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-# ------------------------------------------------------------------------------------- several labels a row
-
-
-def multi_label_metrics(truth: ArrayLike, probabilities: ArrayLike, threshold: float = THRESHOLD) -> Figures:
-    """The flat figures of rows with any number of labels each.
-
-    Args:
-        truth: [N, K] of 0 and 1.
-        probabilities: [N, K], each label's own; a label is predicted from `threshold` on.
-
-    Returns:
-        `subset_accuracy`, precision, recall and F1 (macro over labels that are there or predicted), F1 (micro),
-        `auc` (mean over the labels where it is defined), `ece` over all single decisions. Empty without rows.
-    """
-    is_there, scores = _tables(truth, probabilities)
-    if not len(is_there):
-        return {}
-    chosen = scores >= threshold
-    figures = _defined(_totals_of_tables(is_there, chosen).figures(), NAMES_MULTI)
-    figures["subset_accuracy"] = float((is_there == chosen).all(axis=1).mean())
-    ones = np.ones((1, len(scores)))
-    areas = [
-        weighted_auc(Ranked(scores[:, each]), is_there[:, each], ones)[0] for each in range(scores.shape[1])
-    ]
-    if np.isfinite(areas).any():
-        figures["auc"] = float(np.nanmean(areas))
-    figures["ece"] = calibration_of(*_decisions(is_there, scores, threshold)).ece
-    return figures
-
-
-def multi_label_report(
-    truth: ArrayLike, labels: Sequence[str], probabilities: ArrayLike, threshold: float = THRESHOLD
-) -> ClassificationReport:
-    """As `classification_report`, for rows with several labels; there is no confusion matrix."""
-    is_there, scores = _tables(truth, probabilities, len(labels))
-    chosen = scores >= threshold
-    curves = _Curves.of(scores, is_there, labels)
-    return ClassificationReport(
-        num_rows=len(is_there),
-        labels=tuple(labels),
-        is_multi_label=True,
-        metrics=multi_label_metrics(is_there, scores, threshold) | curves.average_precision(),
-        per_class=_per_class(labels, _totals_of_tables(is_there, chosen), curves),
-        roc_curves=curves.roc,
-        precision_recall_curves=curves.precision_recall,
-        calibration=calibration_of(*_decisions(is_there, scores, threshold)),
-    )
-
-
-def multi_label_intervals(
-    truth: ArrayLike,
-    probabilities: ArrayLike,
-    threshold: float = THRESHOLD,
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
-) -> dict[str, Interval]:
-    """Bootstrap intervals of what counts make: subset accuracy, precision, recall and F1."""
-    is_there, scores = _tables(truth, probabilities)
-    if not len(is_there):
-        return {}
-    chosen = scores >= threshold
-    sums = resampled_sums(np.concatenate([is_there & chosen, chosen, is_there], axis=1), num_resamples, seed)
-    figures = Totals(*np.split(sums, 3, axis=1)).figures()
-    found = {name: interval_of(figures[name]) for name in NAMES_MULTI}
-    found["subset_accuracy"] = mean_interval((is_there == chosen).all(axis=1), num_resamples, seed)
-    return {name: interval for name, interval in found.items() if interval is not None}
-
-
-def _tables(
-    truth: ArrayLike, probabilities: ArrayLike, num_labels: int | None = None
-) -> tuple[Bools, Floats]:
-    is_there, scores = np.asarray(truth, dtype=bool), np.asarray(probabilities, dtype=np.float64)
-    if not len(is_there):
-        width = num_labels if num_labels is not None else (scores.shape[-1] if scores.ndim == 2 else 0)
-        is_there, scores = is_there.reshape(0, width), scores.reshape(0, width)
-    if is_there.shape != scores.shape or is_there.ndim != 2:
-        raise ValueError(f"two tables of one shape were expected, not {is_there.shape} and {scores.shape}")
-    return is_there, scores
-
-
-def _totals_of_tables(is_there: Bools, chosen: Bools) -> Totals:
-    return Totals(*(table.sum(axis=0).astype(np.float64) for table in (is_there & chosen, chosen, is_there)))
-
-
-def _decisions(is_there: Bools, scores: Floats, threshold: float) -> tuple[Floats, Bools]:
-    """Each row and label as a decision of its own: how sure it was, and whether it was right."""
-    chosen = scores >= threshold
-    return np.where(chosen, scores, 1 - scores).ravel(), (chosen == is_there).ravel()
-
-
-# ------------------------------------------------------------------------------------------------ classes
-
-
-@dataclass(frozen=True)
-class _Curves:
-    """A curve of each kind for each class that has rows on both sides."""
-
-    roc: tuple[Curve, ...] = ()
-    precision_recall: tuple[Curve, ...] = ()
-
-    @classmethod
-    def of(cls, scores: Floats | None, is_class: Bools, labels: Sequence[str]) -> _Curves:
-        if scores is None:
-            return cls()
-        drawn = [
-            (label, is_class[:, each], scores[:, each])
-            for each, label in enumerate(labels)
-            if 0 < is_class[:, each].sum() < len(is_class)
-        ]
-        return cls(
-            tuple(roc_of(*each) for each in drawn), tuple(precision_recall_of(*each) for each in drawn)
-        )
-
-    def average_precision(self) -> Figures:
-        areas = [curve.area for curve in self.precision_recall]
-        return {"average_precision": float(np.mean(areas))} if areas else {}
-
-
-def _per_class(labels: Sequence[str], totals: Totals, curves: _Curves) -> tuple[ClassFigures, ...]:
-    areas = {curve.label: curve.area for curve in curves.roc}
-    precisions = {curve.label: curve.area for curve in curves.precision_recall}
-    return tuple(
-        ClassFigures(
-            label=label,
-            precision=float(totals.precision[each]),
-            recall=float(totals.recall[each]),
-            f1=float(totals.f1[each]),
-            support=int(totals.actual[each]),
-            num_predicted=int(totals.predicted[each]),
-            auc=areas.get(label),
-            average_precision=precisions.get(label),
-        )
-        for each, label in enumerate(labels)
-    )

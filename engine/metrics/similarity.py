@@ -19,6 +19,7 @@ from engine.metrics.shares import Floats, Ints, share
 
 PLACES = (1, 5, 10)
 BLOCK_ROWS = 1024
+ROUNDING = 1e-9  # the same two texts can differ by this, depending on their place in a product
 
 
 class _Pairs:
@@ -84,15 +85,17 @@ def ranks_of_targets(queries: ArrayLike, candidates: ArrayLike, targets: ArrayLi
     """
     asked, offered = _unit(queries), _unit(candidates)
     wanted: Ints = np.arange(len(asked)) if targets is None else np.asarray(targets, dtype=np.int64)
-    places = np.empty(len(asked))
-    for start in range(0, len(asked), BLOCK_ROWS):
-        block = slice(start, start + BLOCK_ROWS)
-        cosines = asked[block] @ offered.T
-        own = cosines[np.arange(len(cosines)), wanted[block]][:, None]
-        close = np.abs(cosines - own) <= 1e-9
-        before = ((cosines > own) & ~close).sum(axis=1)
-        places[block] = before + (close.sum(axis=1) + 1) / 2
-    return places
+    blocks = [slice(start, start + BLOCK_ROWS) for start in range(0, len(asked), BLOCK_ROWS)]
+    places = [places_of(asked[block] @ offered.T, wanted[block]) for block in blocks]
+    return np.concatenate([np.zeros(0), *places])
+
+
+def places_of(similarities: Floats, targets: Ints) -> Floats:
+    """The place [N], from 1, of column `targets` in each row of similarities [N, M]; equals share a mean place."""
+    own = similarities[np.arange(len(similarities)), targets][:, None]
+    is_equal = np.abs(similarities - own) <= ROUNDING
+    before = ((similarities > own) & ~is_equal).sum(axis=1)
+    return np.asarray(before + (is_equal.sum(axis=1) + 1) / 2)
 
 
 def retrieval_metrics(places: ArrayLike) -> Figures:
