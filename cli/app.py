@@ -33,6 +33,7 @@ COMMANDS = {
     "runs": "cli.experiments",
     "show": "cli.experiments",
     "generate": "cli.generation",
+    "predict": "cli.generation",
     "models": "cli.models",
     "data": "cli.data",
 }

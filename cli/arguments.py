@@ -173,6 +173,20 @@ def _add_generate(commands: Any) -> None:
     generate.add_argument("--seed", type=_count, default=0, help="makes a drawn reply repeatable; 0")
 
 
+    predict = _command(
+        commands, "predict", "say what a classifier, a tagger, a reader or a translator makes of an input",
+        '  python main.py predict 20260801-101500-1a2b --text "The lamp arrived broken."\n'
+        '  python main.py predict RUN --input question="Who?" --input context="Ann did." --json\n',
+    )  # fmt: skip
+    predict.add_argument("source", metavar="MODEL_OR_RUN", help="a model's id, a folder, a run, or RUN@STEP")
+    predict.add_argument("--text", default="", help="the text, or the source of a translation; - reads stdin")
+    predict.add_argument(
+        "--input", action="append", default=[], metavar="ROLE=TEXT", dest="inputs", type=_pair,
+        help="an input by its role: text_pair; question, context; first, second",
+    )  # fmt: skip
+    predict.add_argument("--top-k", type=_positive_count, default=5, help="answers shown; 5")
+
+
 # ----------------------------------------------------------------------------------------------- library
 
 

@@ -1,16 +1,17 @@
-"""`generate`: one prompt, one reply, from a model, a run or a checkpoint."""
+"""`generate`: one prompt, one reply. `predict`: one input, what a model of another task makes of it."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import sys
 
 from cli.terminal import Terminal
 from engine.errors import UsageError, UserError
 from engine.home import Home
-from engine.messages import ChatMessage, SamplingSettings
+from engine.messages import ChatMessage, Predicted, SamplingSettings
 from engine.processes import run_folder
 
 
@@ -47,6 +48,40 @@ def generate_command(options: argparse.Namespace, home: Home, terminal: Terminal
     if not terminal.as_json:
         terminal.note(f"({made.num_new_tokens} tokens in {made.seconds:.1f} s)")
     return 0
+
+
+def predict_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    inputs = {role: _readable(text) for role, text in options.inputs}
+    if options.text:
+        text = _readable(_from_stdin() if options.text == "-" else options.text)
+        inputs |= {"text": text, "source": text}
+    terminal.progress("loading", 0, 0)
+    from transformers.utils import logging as transformers_logging
+
+    from engine.predict import Predictor  # torch: only now
+
+    transformers_logging.disable_progress_bar()
+    predictor = Predictor.load(home, _source(home, options.source))
+    terminal.end_line()
+    said = predictor.answer(inputs, options.top_k)
+    value = {
+        "task": said.task,
+        "labels": [{"label": each.label, "score": each.score} for each in said.labels],
+        "spans": [dataclasses.asdict(each) for each in said.spans],
+        "text": said.text,
+        "score": said.score,
+        "seconds": said.seconds,
+    }
+    terminal.result(value, "\n".join(_prediction_lines(said)))
+    return 0
+
+
+def _prediction_lines(said: Predicted) -> list[str]:
+    lines = [f"{each.score:7.1%}  {each.label}" for each in said.labels]
+    lines += [f"{each.score:7.1%}  {each.text}  {each.label}".rstrip() for each in said.spans]
+    lines += [said.text] if said.text else []
+    return lines + ([f"{said.score:.3f}"] if said.score is not None else []) or ["(nothing found)"]
 
 
 def _from_stdin() -> str:

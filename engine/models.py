@@ -145,17 +145,22 @@ def load_for_inference(home: Home, source: str, device: str = "auto", dtype: str
     device = choose_device(device)
     model = load_causal_lm(found.base, dtype=getattr(torch, choose_dtype(dtype, device)), device=device)
     if found.adapter is not None:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(
-            model, str(found.adapter), autocast_adapter_dtype=False
-        ).get_base_model()
+        model = with_adapter(model, found.adapter).get_base_model()
     model.eval().requires_grad_(False)
     tokenizer = load_tokenizer(found.adapter or found.base)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     return LoadedModel(
         model, tokenizer, found.title, found.base_title, num_parameters, time.monotonic() - started
     )
+
+
+def with_adapter(model: Any, adapter: Path | None) -> Any:
+    """The base with what a run has saved beside it; the base itself where there is no adapter."""
+    if adapter is None:
+        return model
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, str(adapter), autocast_adapter_dtype=False)
 
 
 def _find_run(home: Home, run_id: str, step: str) -> Source:

@@ -17,10 +17,20 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from engine.checkpoint import FOLDER_NAME, checkpoint_path
+from engine.errors import UserError
 from engine.generate import Generator
 from engine.home import Home
-from engine.messages import Generate, Generated, LoadModel, ModelLoaded, TextGenerated
-from engine.models import RESULT_NAME
+from engine.messages import (
+    Generate,
+    Generated,
+    LoadModel,
+    ModelLoaded,
+    Predict,
+    Predicted,
+    TextGenerated,
+)
+from engine.models import RESULT_NAME, find_source
+from engine.predict import Predictor, task_of
 from engine.processes import seconds_since_heartbeat
 from engine.service import Errand, serve
 
@@ -33,24 +43,44 @@ NICENESS = 5
 
 
 class Player:
-    """Answers LoadModel and Generate. The most recently used sources stay loaded."""
+    """Answers LoadModel, Generate and Predict. The most recently used sources stay loaded."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._loaded: OrderedDict[tuple[str, int], Generator] = OrderedDict()
+        self._loaded: OrderedDict[tuple[str, int], Generator | Predictor] = OrderedDict()
 
     def load(self, request: LoadModel, errand: Errand) -> ModelLoaded:
         """Raises UserError if the source does not exist or is not whole."""
-        loaded = self._generator(request.source, errand)
-        card = loaded.loaded
+        opened = self._open(request.source, errand)
+        if isinstance(opened, Predictor):
+            return ModelLoaded(
+                request.source, opened.title, opened.base, opened.num_parameters, has_chat_template=False,
+                seconds=opened.seconds, task=opened.task.id,
+            )  # fmt: skip
+        card = opened.loaded
         assert card is not None
         return ModelLoaded(
-            request.source, card.title, card.base, card.num_parameters, loaded.has_chat_template, card.seconds
+            request.source, card.title, card.base, card.num_parameters, opened.has_chat_template, card.seconds
         )
+
+    def predict(self, request: Predict, errand: Errand) -> Predicted:
+        """Raises UserError "not-answered" for a model that writes text, "input-missing"."""
+        predictor = self._open(request.source, errand)
+        if not isinstance(predictor, Predictor):
+            raise UserError(
+                "not-answered", "{source} writes text: send it messages instead.", source=request.source
+            )
+        torch.set_num_threads(_num_threads(self._home))
+        return predictor.answer(request.inputs, request.top_k)
 
     def generate(self, request: Generate, errand: Errand) -> Generated:
         """A cancelled reply ends with what there is of it; raises as `Generator.reply` does."""
-        generator = self._generator(request.source, errand)
+        generator = self._open(request.source, errand)
+        if not isinstance(generator, Generator):
+            raise UserError(
+                "not-a-writer", "{source} was trained for {task}: it answers inputs and writes no replies.",
+                source=request.source, task=generator.task.id,
+            )  # fmt: skip
         torch.set_num_threads(_num_threads(self._home))
         return generator.reply(
             request.messages,
@@ -59,14 +89,15 @@ class Player:
             should_stop=lambda: errand.cancelled,
         )
 
-    def _generator(self, source: str, errand: Errand) -> Generator:
+    def _open(self, source: str, errand: Errand) -> Generator | Predictor:
         key = (source, _stamp(self._home, source))
         if key in self._loaded:
             self._loaded.move_to_end(key)
             return self._loaded[key]
         self._make_room(source)
         errand.progress("loading", 0, 0)
-        self._loaded[key] = Generator.load(self._home, source)
+        task, _ = task_of(self._home, source, find_source(self._home, source))
+        self._loaded[key] = (Generator if task == "causal-lm" else Predictor).load(self._home, source)
         errand.check()
         return self._loaded[key]
 
@@ -112,7 +143,9 @@ def main(arguments: list[str]) -> None:
     _be_nice()
     disable_progress_bar()  # what is printed is the window's report of a crash
     player = Player(Home.locate(arguments[0]))
-    handlers: dict[type, Any] = {LoadModel: player.load, Generate: player.generate}
+    handlers: dict[type, Any] = {
+        LoadModel: player.load, Generate: player.generate, Predict: player.predict,
+    }  # fmt: skip
     serve(handlers, num_threads=1)
 
 

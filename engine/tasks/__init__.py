@@ -39,13 +39,13 @@ def save_task(folder: Path, task: Task) -> None:
     (folder / FILE_NAME).write_text(json.dumps(card, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
-def saved_facts(folder: Path) -> Mapping[str, Any] | None:
-    """The facts beside weights; None if they were saved by something else than a run."""
+def saved_task(folder: Path) -> tuple[str, Mapping[str, Any]] | None:
+    """The task of weights in a folder, and its facts; None if they were saved by something else than a run."""
     try:
-        facts: Mapping[str, Any] = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))["facts"]
-    except (OSError, ValueError, KeyError):
+        card = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        return str(card["task"]), dict(card["facts"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return facts
 
 
 def make_task(recipe: Recipe, facts: Mapping[str, Any]) -> Task:

@@ -16,7 +16,7 @@ from engine.home import Home
 from engine.messages import EvalFinished, StepFinished
 from engine.processes import create_run
 from engine.recipe import Recipe
-from engine.tasks import saved_facts
+from engine.tasks import saved_task
 from tests.numerics.test_training import Recorder
 
 WORDS = {"good": ("thank you", "hello", "free of charge"), "bad": ("broken", "sorry", "lamp")}
@@ -75,8 +75,8 @@ def test_it_learns_and_the_folder_opens_in_plain_transformers(
     steps = [event.train_loss for event in outside.events if isinstance(event, StepFinished)]
     assert steps[-1] < 0.5 * steps[0]
 
-    facts = saved_facts(tmp_path / "final")
-    assert facts == {"labels": ["bad", "good"], "is_multi_label": False}
+    facts = {"labels": ["bad", "good"], "is_multi_label": False}
+    assert saved_task(tmp_path / "final") == ("text-classification", facts)
     batch = parts.task.collate(parts.rows.val, range(3), "cpu")
     parts.model.eval()
     if method == "full":
