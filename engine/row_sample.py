@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.data.encode import Encoded, encode_all, load_tokenizer
-from engine.data.examples import Conversation, Example
+from engine.data.examples import Conversation, Example, PlainText
 from engine.data.library import DataLibrary
 from engine.errors import UserError
 from engine.home import Home
@@ -98,7 +98,7 @@ def _texts(example: Example) -> tuple[str, str]:
     if isinstance(example, Conversation):
         asked = "".join(turn.content for turn in example.messages if turn.role != "assistant")
         return asked, "".join(turn.content for turn in example.messages if turn.role == "assistant")
-    return "", example.text
+    return "", example.text if isinstance(example, PlainText) else ""
 
 
 def _from_rows(

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.data.examples import Example, PlainText
+from engine.data.examples import Conversation, Example, PlainText
 from engine.data.template_limit import limited
 from engine.errors import UserError
 from engine.messages import ChatMessage
@@ -45,6 +45,8 @@ def render(example: Example, tokenizer: Any) -> Rendered:
     if isinstance(example, PlainText):
         text = example.text + (tokenizer.eos_token or "")
         return Rendered(text, ((0, len(text)),))
+    if not isinstance(example, Conversation):
+        raise TypeError(f"{type(example).__name__} has no text yet: examples.for_task makes one of it")
     if not tokenizer.chat_template:
         return _render_plain(example.messages, tokenizer.eos_token or "")
     try:

@@ -66,6 +66,14 @@ class Dataset:
         number = self.columns.index(column)
         return [cell for batch in self._batches for cell in batch.column(number).to_pylist()]
 
+    def column_values(self, column: str) -> Iterator[Any]:
+        """The values of one column in order, as they were read; None where a row has no such column."""
+        number = self.columns.index(column)
+        for batch in self._batches:
+            words = batch.column(batch.num_columns - 1).to_pylist()
+            for cell, kinds in zip(batch.column(number).to_pylist(), words, strict=True):
+                yield to_value(cell, kinds[number])
+
     def origin(self, position: int) -> tuple[str, int, int]:
         """The file, row and line that a row came from."""
         place = self._batch_of(position)

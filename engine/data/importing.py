@@ -19,13 +19,14 @@ import orjson
 from engine.data.cells import find_scale, find_separator
 from engine.data.examples import UNIT_SCALE, ExampleMaker
 from engine.data.issues import RowProblem
+from engine.data.labels import LabelLimit
 from engine.data.line_blocks import Block, BlockPlan, plan_blocks, read_blocks
 from engine.data.readers import read_rows, suits_blocks
 from engine.data.rows import Row
 from engine.data.shapes import Shape, find_shape, with_roles
 from engine.data.sources import Source
 from engine.data.store import StoreWriter
-from engine.errors import UserError
+from engine.errors import UsageError, UserError
 from engine.journal import utc_now
 from engine.messages import DatasetInfo, RowIssue
 from engine.recipe import TASKS_OF_SHAPE
@@ -60,11 +61,12 @@ class Plan:
         )  # fmt: skip
 
 
-def make_plan(sources: Sequence[Source], roles: Mapping[str, str]) -> Plan:
+def make_plan(sources: Sequence[Source], roles: Mapping[str, str], task: str = "") -> Plan:
     """Decide the shape from the first rows of each file.
 
     Raises:
-        UserError: "no-usable-rows" if none of them can be read, "shape-unknown" or "roles-wrong".
+        UserError: "no-usable-rows" if none of them can be read, "shape-unknown", "roles-wrong", or "shape-unfit" if
+            rows of this shape cannot teach the task.
     """
     rows: list[Mapping[str, Any]] = []
     issues: list[RowIssue] = []
@@ -76,7 +78,16 @@ def make_plan(sources: Sequence[Source], roles: Mapping[str, str]) -> Plan:
                 issues.append(item)
     if not rows:
         raise nothing_usable(sources, issues)
-    return plan_for(rows, roles)
+    plan = plan_for(rows, roles)
+    fits = TASKS_OF_SHAPE[plan.shape.name]
+    if task and task not in fits:
+        raise UsageError(
+            "shape-unfit",
+            "Rows of this shape ({shape}) cannot teach {task}, but {fits}. Give other roles, or another task. Nothing "
+            "was imported.",
+            shape=plan.shape.name, task=task, fits=", ".join(fits),
+        )  # fmt: skip
+    return plan
 
 
 def plan_for(rows: Sequence[Mapping[str, Any]], roles: Mapping[str, str]) -> Plan:
@@ -152,7 +163,7 @@ def store(
     """
     writer = StoreWriter(folder)
     try:
-        num_read, num_issues = _fill(writer, items, plan.maker(), labels, folder)
+        num_read, num_issues = _fill(writer, items, plan, labels, folder)
         writer.close()
     except BaseException:
         writer.abandon()
@@ -161,16 +172,18 @@ def store(
 
 
 def _fill(
-    writer: StoreWriter, items: Iterable[Numbered], maker: ExampleMaker, labels: Sequence[str], folder: Path
+    writer: StoreWriter, items: Iterable[Numbered], plan: Plan, labels: Sequence[str], folder: Path
 ) -> tuple[int, int]:
     """Write every item to where it belongs; returns the number of rows and of issues."""
     batch: list[tuple[int, int, int, Mapping[str, Any]]] = []
     num_read = num_issues = batch_bytes = 0
+    maker, limit = plan.maker(), LabelLimit(plan.shape.roles, plan.label_separator)
     with (folder / ISSUES).open("wb") as issues, (folder / REFUSED).open("wb") as refused:
         for place, item in items:
             if isinstance(item, Block):
                 writer.write(batch)
                 batch, batch_bytes = [], 0
+                limit.take_block(item.cells)
                 writer.write_cells(place, item.number, item.line, item.cells, item.kinds)
                 num_read += item.num_rows
                 continue
@@ -189,6 +202,7 @@ def _fill(
                     issues.write(_line(dataclasses.asdict(issue) | {"file_place": place}))
                     refused.write(_line([place, item.number, item.line, values]))
                     continue
+            limit.take(values)
             batch.append((place, item.number, item.line, values))
             batch_bytes += item.size or sum(len(value) for value in values.values() if type(value) is str)
             if len(batch) >= BATCH_ROWS or batch_bytes > BATCH_BYTES:
@@ -212,11 +226,11 @@ def describe(
     sources: Sequence[str],
 ) -> DatasetInfo:
     """The card of what was stored."""
-    shape = plan.shape
+    shape, fits = plan.shape, TASKS_OF_SHAPE[plan.shape.name]
     roles = {column: shape.roles.get(column, "ignore") for column in writer.columns}
     return DatasetInfo(
         name=name, hash=writer.hash(roles), rows_read=num_read, rows_kept=writer.num_rows,
-        num_issues=num_issues, task=task or TASKS_OF_SHAPE[shape.name][0], shape=shape.name, reason=shape.reason,
+        num_issues=num_issues, task=task if task in fits else fits[0], shape=shape.name, reason=shape.reason,
         columns=tuple(writer.columns), roles=roles, num_bytes=0, created_utc=utc_now(),
         sources=tuple(sources), title=name, reason_template=shape.template, reason_fields=shape.fields,
         label_separator=plan.label_separator, lowest_score=plan.score_scale[0], highest_score=plan.score_scale[1],

@@ -194,7 +194,7 @@ class DataLibrary:
         """
         name = checked_name(name)
         sources, skipped = sources_of(paths, text_unit)
-        plan = make_plan(sources, roles or {})
+        plan = make_plan(sources, roles or {}, task)
         labels = [source.label for source in sources]
         with Staging(self._root) as folder:
             info = self._fill(

@@ -11,6 +11,7 @@ import numpy as np
 
 from engine.data.dataset import Dataset
 from engine.data.encode import encode_all
+from engine.data.labels import label_column, labels_of_rows
 from engine.data.languages import language_of
 from engine.data.shapes import LABELS
 from engine.data.split import choose_split
@@ -45,8 +46,8 @@ def describe_data(
     columns = role_columns(rows)
     splits = _splits(dataset, recipe)
     facts = _read(rows, columns)
-    label_column = _label_column(dataset)
-    labels = rows.cells(label_column) if label_column else []
+    column = _label_column(dataset)
+    labels = _labels(dataset, column)
     tokens = _Tokens(dataset, tokenizer, recipe or Recipe(), rows) if tokenizer is not None else None
 
     def describe(name: str, positions: Sequence[int]) -> SplitStatistics:
@@ -59,7 +60,7 @@ def describe_data(
         all=describe("", range(len(dataset))),
         splits=tuple(describe(name, positions) for name, positions in by_split.items()),
         overlaps=shared,
-        label_column=label_column,
+        label_column=column,
         cut_off=(recipe or Recipe()).max_seq_len if tokenizer is not None else 0,
     )
 
@@ -98,8 +99,20 @@ def _read(rows: Rows, columns: tuple[str, ...]) -> _Facts:
     return facts
 
 
+def _labels(dataset: Dataset, column: str) -> Sequence[Sequence[str]]:
+    """The labels of each row; of tagged words those of all words."""
+    if not column:
+        return ()
+    if column == label_column(dataset.info.roles):
+        return list(labels_of_rows(dataset))
+    return [(cell or "",) for cell in dataset.cells(column)]
+
+
 def _label_column(dataset: Dataset) -> str:
-    """The column that is named like a label, or the answer where it is one of few; "" if there is none."""
+    """The column whose role is the label, else one that is named so, or the answer where it is one of few; "" if there
+    is none."""
+    if by_role := label_column(dataset.info.roles):
+        return by_role
     for column in dataset.columns:
         if column.strip().casefold() in LABELS:
             return column
@@ -113,11 +126,15 @@ def _label_column(dataset: Dataset) -> str:
 
 
 def _of_split(
-    name: str, positions: Sequence[int], facts: _Facts, labels: Sequence[str | None], tokens: _Tokens | None
+    name: str,
+    positions: Sequence[int],
+    facts: _Facts,
+    labels: Sequence[Sequence[str]],
+    tokens: _Tokens | None,
 ) -> SplitStatistics:
     lengths = facts.lengths[np.asarray(positions, np.int64)] if len(positions) else facts.lengths[:0]
     languages = Counter(facts.languages[place] for place in positions if place in facts.languages)
-    counted = Counter(labels[place] or "" for place in positions) if labels else Counter[str]()
+    counted = Counter(label for place in positions for label in labels[place]) if labels else Counter[str]()
     about_tokens = tokens.of(positions) if tokens is not None else {}
     return SplitStatistics(
         name=name,

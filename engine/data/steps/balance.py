@@ -31,7 +31,7 @@ def balance_changes(rows: Rows, settings: Settings, findings: Findings) -> Itera
     Raises:
         UserError: "split-first", "column-needed", "column-unknown", "one-label".
     """
-    column = chosen_column(rows, settings)
+    column = chosen_column(rows, settings, role="label")
     by_label = _by_label(rows, column)
     removed, added = _plan(by_label, settings)
     counted = {"removed": len(removed), "copied": sum(added.values())}

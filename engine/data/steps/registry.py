@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.data.steps import augment, balance, clean, deduplicate, edit, mask, splitting
+from engine.data.steps import augment, balance, clean, deduplicate, edit, labels, mask, splitting
 from engine.data.steps.step import Step
 from engine.errors import UsageError
 
@@ -13,6 +13,7 @@ STEPS: tuple[Step, ...] = (
     *splitting.STEPS,
     *balance.STEPS,
     *augment.STEPS,
+    *labels.STEPS,
     *edit.STEPS,
 )
 BY_KIND = {step.kind.kind: step for step in STEPS}

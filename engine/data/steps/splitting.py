@@ -88,26 +88,67 @@ def split_changes(rows: Rows, settings: Settings, findings: Findings) -> Iterato
 
 def _assigned(rows: Rows, settings: Settings) -> list[str]:
     """The split of each row."""
-    match settings["method"]:
+    match _method(rows, settings):
         case "column":
-            return [
-                _known(cell, place) for place, cell in enumerate(rows.cells(chosen_column(rows, settings)))
-            ]
+            cells = rows.cells(chosen_column(rows, settings))
+            return [_known(cell, place) for place, cell in enumerate(cells)]
         case "time":
             return _by_time(rows.cells(chosen_column(rows, settings)), settings)
         case "group":
-            units = [cell or "" for cell in rows.cells(chosen_column(rows, settings))]
+            units = [cell or "" for cell in rows.cells(_column(rows, settings, "group"))]
             return share_out(units, [""] * len(units), settings)
         case "stratified":
-            labels = [cell or "" for cell in rows.cells(chosen_column(rows, settings))]
+            labels = [cell or "" for cell in rows.cells(_column(rows, settings, "label"))]
             return share_out(_units(rows, settings), labels, settings)
     return share_out(_units(rows, settings), [""] * len(rows), settings)
 
 
+def _method(rows: Rows, settings: Settings) -> str:
+    """The method that is chosen, or that the columns' roles ask for: by group, else each label alike."""
+    if settings["method"] != "roles":
+        return str(settings["method"])
+    return "group" if rows.with_role("group") else "stratified" if rows.with_role("label") else "random"
+
+
+def _column(rows: Rows, settings: Settings, role: str) -> str:
+    """The column that is chosen, else the one with the role. Raises UserError "column-needed", "column-unknown"."""
+    is_by_role = settings["method"] == "roles"
+    return rows.with_role(role) if is_by_role else chosen_column(rows, settings, role=role)
+
+
 def _units(rows: Rows, settings: Settings) -> Sequence[Any]:
-    """What goes together: rows of the same texts, or each row by itself."""
-    if not settings["together"]:
-        return range(len(rows))
+    """What goes together: rows of the same id, and those of the same texts if wanted; else each row by itself."""
+    ids = rows.with_role("id")
+    marks: list[Sequence[Any]] = [_ids(rows, ids)] if ids else []
+    if settings["together"]:
+        marks.append(_digests(rows))
+    return _joined_units(marks) if len(marks) > 1 else marks[0] if marks else range(len(rows))
+
+
+def _ids(rows: Rows, column: str) -> list[str | int]:
+    """The id of each row; a row without one stands alone."""
+    return [cell if cell else place for place, cell in enumerate(rows.cells(column))]
+
+
+def _joined_units(marks: Sequence[Sequence[Any]]) -> list[int]:
+    """Rows that share any of their marks, directly or through others, are one unit: the place of its first row."""
+    first = list(range(len(marks[0])))
+
+    def root(place: int) -> int:
+        while first[place] != place:
+            first[place] = first[first[place]]
+            place = first[place]
+        return place
+
+    for mark in marks:
+        seen: dict[Any, int] = {}
+        for place, key in enumerate(mark):
+            one, other = sorted((root(place), root(seen.setdefault(key, place))))
+            first[other] = one
+    return [root(place) for place in range(len(first))]
+
+
+def _digests(rows: Rows) -> list[bytes]:
     columns = role_columns(rows)
     return [digest(plain_text(joined(values, columns))) for _, _, values in rows]
 
@@ -234,14 +275,16 @@ STEPS = (
                 choice(
                     "method", "By",
                     {
-                        "random": "Chance", "stratified": "Chance, each label alike", "group": "Group",
+                        "roles": "What the columns are", "random": "Chance",
+                        "stratified": "Chance, each label alike", "group": "Group",
                         "time": "Time, the newest held out", "column": "A column that says it",
                     },
-                    "Rows of one group never stand in two splits.",
+                    "By the group if a column is one, else each label alike, else by chance. Rows of one group, or of "
+                    "one id, never stand in two splits.",
                 ),
                 StepSetting(
                     "column", "column", "", "Column",
-                    "The label, the group, the time or the split. Not needed for chance.",
+                    "The label, the group, the time or the split. Not needed where a column has that role.",
                 ),
                 number("validation", "Validation", 0.1, "Share of the rows.", minimum=0.0, maximum=0.9),
                 number("test", "Test", 0.0, "Share of the rows; no run sees them.", minimum=0.0, maximum=0.9),

@@ -61,6 +61,7 @@ class Rows:
         self._check = check
         self.columns = dataset.columns
         self.roles: Mapping[str, str] = dataset.info.roles
+        self.label_separator = dataset.info.label_separator
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -84,6 +85,10 @@ class Rows:
     def cells(self, column: str) -> list[str | None]:
         """One column as texts, without reading the others."""
         return self._dataset.cells(column)
+
+    def with_role(self, role: str) -> str:
+        """The column that has a role; "" if none has it."""
+        return next((column for column in self.columns if self.roles.get(column) == role), "")
 
     def splits(self) -> list[str | None] | None:
         """The split of each row, None before the data set is split."""
@@ -129,13 +134,13 @@ def training_rows(rows: Rows) -> list[bool]:
     return [split == TRAIN for split in splits]
 
 
-def chosen_column(rows: Rows, settings: Settings, name: str = "column") -> str:
-    """The column that a setting names.
+def chosen_column(rows: Rows, settings: Settings, name: str = "column", role: str = "") -> str:
+    """The column that a setting names, else the one that has the role.
 
     Raises:
         UserError: "column-needed", "column-unknown".
     """
-    column = str(settings[name])
+    column = str(settings[name]) or rows.with_role(role)
     if not column:
         raise UserError(
             "column-needed", "Choose a column. The columns are: {columns}.", columns=", ".join(rows.columns)

@@ -7,14 +7,16 @@ from typing import Any
 
 import orjson
 
-from engine.data.examples import TURN_ROLES
+from engine.data.examples import BESIDE_ROLES, TURN_ROLES
 from engine.data.steps.step import Rows, Settings, Values, column_unknown
 
+# Names and numbers, not prose: what is done to texts would make other labels of them. "labels" renames them.
+NO_PROSE = ("label", "tags", "score", "answer_start")
 TextChange = Callable[[str], str]
 
 
 def text_columns(rows: Rows, settings: Settings) -> tuple[str, ...]:
-    """The columns that the setting `columns` names, or all that play a role.
+    """The columns that the setting `columns` names, or all that play a role and hold prose.
 
     Raises:
         UserError: "column-unknown".
@@ -22,12 +24,13 @@ def text_columns(rows: Rows, settings: Settings) -> tuple[str, ...]:
     for column in settings["columns"]:
         if column not in rows.columns:
             raise column_unknown(rows, column)
-    return tuple(settings["columns"]) or role_columns(rows)
+    wanted = tuple(settings["columns"])
+    return wanted or tuple(column for column in role_columns(rows) if rows.roles[column] not in NO_PROSE)
 
 
 def role_columns(rows: Rows) -> tuple[str, ...]:
-    """All columns that play a role, in the order of the rows."""
-    return tuple(column for column in rows.columns if rows.roles.get(column, "ignore") != "ignore")
+    """All columns from which something is learned, in the order of the rows."""
+    return tuple(column for column in rows.columns if rows.roles.get(column, "ignore") not in BESIDE_ROLES)
 
 
 def map_texts(

@@ -73,7 +73,7 @@ def ask(tiny_home: Home, tmp_path: Path) -> Asker:
 def test_from_the_list_of_steps_to_undo(ask: Asker):
     kinds = {kind.kind: kind for kind in ask(ListSteps()).kinds}
     assert {kind.family for kind in kinds.values()} == {
-        "clean", "deduplicate", "mask", "split", "balance", "augment", "edit",
+        "clean", "deduplicate", "mask", "split", "balance", "augment", "labels", "edit",
     }  # fmt: skip
     assert not kinds["edit"].by_form
     preview = ask(PreviewStep("rows", DataStep("deduplicate"), 5))
