@@ -6,6 +6,7 @@ What a folder or an archive holds besides data (licences, pictures, hidden files
 from __future__ import annotations
 
 import functools
+import lzma
 import os
 import tarfile
 import zipfile
@@ -190,7 +191,7 @@ def _zip_members(path: Path, found: Contents) -> Iterator[Member]:
 def _open_zipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> BinaryIO:
     try:
         return cast(BinaryIO, archive.open(member))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OSError) as error:
         raise _broken(path, error) from None
 
 
@@ -208,7 +209,7 @@ def _tar_members(path: Path, found: Contents) -> Iterator[Member]:
             if total > FREE_BYTES and total > MAX_RATIO * path.stat().st_size:
                 raise bomb(path.name)
             yield Member(member.name, member.size, functools.partial(_open_tarred, archive, member))
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise _broken(path, error) from None
 
 
