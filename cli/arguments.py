@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from cli.data_issues import add_actions as add_issue_actions
+from cli.data_labels import add_actions as add_label_actions
 from cli.data_steps import add_actions
 from cli.terminal import shortened
 from engine.errors import UsageError
@@ -233,6 +234,7 @@ def _add_data(commands: Any) -> None:
     delete.add_argument("name", metavar="NAME")
     add_issue_actions(actions, _command, _pair)
     add_actions(actions, _command, _pair)
+    add_label_actions(actions, _command, _pair)
 
 
 # ------------------------------------------------------------------------------------------------ values

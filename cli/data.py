@@ -10,6 +10,8 @@ from typing import Any
 
 from cli.data_issues import ACTIONS as ISSUE_ACTIONS
 from cli.data_issues import data_issues_command
+from cli.data_labels import ACTIONS as LABEL_ACTIONS
+from cli.data_labels import data_labels_command
 from cli.data_steps import ACTIONS as STEP_ACTIONS
 from cli.data_steps import data_steps_command
 from cli.terminal import Terminal, bytes_text, shortened, table
@@ -27,6 +29,8 @@ def data_command(options: argparse.Namespace, home: Home, terminal: Terminal) ->
         return data_steps_command(options, home, terminal)
     if options.action in ISSUE_ACTIONS:
         return data_issues_command(options, home, terminal)
+    if options.action in LABEL_ACTIONS:
+        return data_labels_command(options, home, terminal)
     issues: tuple[RowIssue, ...]
     library = DataLibrary(home)
     match options.action:

@@ -630,6 +630,23 @@ class CountTokens:
 
 
 @dataclass(frozen=True)
+class ListLabels:
+    """-> DataLabels: the labels of a data set, or its tags. Other names for them are a step "labels"."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class DataLabels:
+    """In how many rows each label stands, or how many words have each tag; the most frequent first. `column` is ""
+    where no column has the role label or tags."""
+
+    name: str
+    column: str
+    labels: dict[str, int]
+
+
+@dataclass(frozen=True)
 class ListSteps:
     """-> StepKinds: what can be done to a data set, and the form of each."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.data.encode import load_tokenizer
+from engine.data.labels import count_labels, label_column
 from engine.data.library import DataLibrary
 from engine.data.steps.registry import STEPS
 from engine.data.steps.versions import DataSteps
@@ -14,6 +15,7 @@ from engine.home import Home
 from engine.messages import (
     AddRow,
     ApplyStep,
+    DataLabels,
     DatasetInfo,
     DataStatistics,
     DataStep,
@@ -22,6 +24,7 @@ from engine.messages import (
     Done,
     EditCell,
     ExportData,
+    ListLabels,
     ListSteps,
     PreviewStep,
     SetSteps,
@@ -39,6 +42,7 @@ def handlers(home: Home, let_go: Callable[[], None]) -> Handlers:
     desk = _StepDesk(home, let_go)
     return {
         ListSteps: desk.list_steps,
+        ListLabels: desk.list_labels,
         PreviewStep: desk.preview,
         ApplyStep: desk.apply,
         SetSteps: desk.set_steps,
@@ -56,6 +60,10 @@ class _StepDesk:
         self._let_go = let_go
         self._library = DataLibrary(home)
         self._steps = DataSteps(home)
+
+    def list_labels(self, request: ListLabels, errand: Errand) -> DataLabels:
+        dataset = self._library.open(request.name)
+        return DataLabels(request.name, label_column(dataset.info.roles), count_labels(dataset))
 
     def list_steps(self, request: ListSteps, errand: Errand) -> StepKinds:
         return StepKinds(tuple(step.kind for step in STEPS))
