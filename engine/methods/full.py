@@ -45,7 +45,8 @@ def _top_layers(model: Any, task: TaskSide) -> list[nn.Module]:
 def reinitialise(model: Any, modules: list[nn.Module]) -> None:
     """Weights as transformers gives them to a new model of this configuration."""
     for module in modules:
-        for each in (module, *module.parameters(recurse=False), *module.buffers(recurse=False)):
+        parts: list[Any] = [module, *module.parameters(recurse=False), *module.buffers(recurse=False)]
+        for each in parts:
             each._is_hf_initialized = False  # transformers passes over what it believes to have loaded
     for module in modules:
         model._init_weights(module)

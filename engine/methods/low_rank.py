@@ -1,4 +1,4 @@
-"""LoRA and its kin: two narrow matrices beside each frozen one. The adapter is peft's, so that peft loads what is saved.
+"""LoRA and its kin: two narrow matrices beside each frozen one. The adapter is peft's, so peft loads what is saved.
 
 Sources: LoRA, Hu et al. 2021; DoRA, Liu et al. 2024; rsLoRA, Kalajdzievski 2023; LoRA+, Hayou et al. 2024;
 PiSSA, Meng et al. 2024; OLoRA, Büyükakyüz 2024. The products are computed in `engine.lora_linear`.

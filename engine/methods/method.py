@@ -58,14 +58,14 @@ class Method(ABC):
         """What is added to a step's mean loss, once a step: a differentiable scalar, or None."""
         return None
 
-    def after_step(self, model: Any, step: int) -> None:
+    def after_step(self, model: Any, step: int) -> None:  # noqa: B027 - most need nothing
         """Called after optimiser step `step`, which counts from 1, once the weights have been changed."""
 
     def state(self, model: Any) -> dict[str, Tensor]:
         """What a checkpoint must hold besides the trained parameters, for a resumed run to equal the unbroken one."""
         return {}
 
-    def load_state(self, model: Any, tensors: dict[str, Tensor]) -> None:
+    def load_state(self, model: Any, tensors: dict[str, Tensor]) -> None:  # noqa: B027
         """Take back what `state` gave."""
 
     def merge(self, model: Any) -> Any:

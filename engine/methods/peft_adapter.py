@@ -9,8 +9,8 @@ from peft import PeftConfig, get_peft_model
 
 from engine.errors import UserError
 from engine.methods.architecture import has_conv1d, linear_layers
-from engine.methods.method import Method, TaskSide
-from engine.recipe import Recipe
+from engine.methods.method import Method, ParameterGroup, TaskSide
+from engine.recipe import DEFAULT_LEARNING_RATES, Recipe
 
 ALL_LINEAR = ("all-linear",)
 
@@ -23,6 +23,15 @@ class PeftMethod(Method):
     def save(self, model: Any, folder: Path) -> None:
         # "auto" would ask a hub whether the vocabulary has grown; the embeddings are the base's.
         model.save_pretrained(folder, save_embedding_layers=False)
+
+    def parameter_groups(self, model: Any, recipe: Recipe) -> list[ParameterGroup]:
+        """A head beside vectors or scales that need high rates learns no faster than a head alone would."""
+        factor = min(1.0, DEFAULT_LEARNING_RATES["head-only"] / DEFAULT_LEARNING_RATES[recipe.method])
+        trained = [(name, each) for name, each in model.named_parameters() if each.requires_grad]
+        of_head = [each for name, each in trained if ".modules_to_save." in name]
+        of_adapter = [each for name, each in trained if ".modules_to_save." not in name]
+        groups = [ParameterGroup(of_adapter), ParameterGroup(of_head, factor)]
+        return [group for group in groups if group.parameters]
 
     def merge(self, model: Any) -> Any:
         return model.merge_and_unload()

@@ -35,7 +35,7 @@ class QLora(Lora):
     def merge(self, model: Any) -> Any:
         raise UserError(
             "cannot-merge",
-            "A base in four bits cannot take the adapter in. Merge the run from its folder: that uses the whole weights.",
+            "A base in four bits cannot take the adapter in. Merge the run: that uses the whole weights.",
         )
 
 

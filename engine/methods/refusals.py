@@ -54,7 +54,7 @@ def _unfit_for_task(method: str, model_kind: str, task: str | None) -> Failed | 
 def quantisation_refusal(device: str) -> Failed | None:
     """Why weights cannot be held in four bits here; None if they can."""
     if device == "mps":
-        text = "{method} needs a graphics card by NVIDIA, or a processor; Apple's graphics are not known to it. Choose LoRA."
+        text = "{method} computes on NVIDIA's graphics cards and on processors, not on Apple's. Choose LoRA."
         return _failed("no-four-bits", text, method="qlora")
     if find_spec("bitsandbytes") is None:
         text = (
