@@ -88,6 +88,21 @@ def load_causal_lm(folder: Path, *, dtype: torch.dtype, device: str, attention: 
     return model.to(device)
 
 
+def load_whole(auto_class: str, folder: Path, *, dtype: torch.dtype, device: str) -> Any:
+    """A model that has all its weights already, heads included.
+
+    Args:
+        auto_class: transformers' class, e.g. "AutoModelForSeq2SeqLM".
+
+    Raises:
+        UserError: "model-unreadable" if a weight is missing, or transformers refuses it.
+    """
+    model, fresh = load_partly(auto_class, folder, dtype=dtype, device=device)
+    if fresh:
+        raise _unreadable(folder, _lacks(sorted(fresh)))
+    return model
+
+
 def load_with_head(
     auto_class: str, folder: Path, *, dtype: torch.dtype, device: str, **config: Any
 ) -> tuple[Any, tuple[str, ...]]:
@@ -100,6 +115,21 @@ def load_with_head(
     Raises:
         UserError: "model-unreadable" if the base itself lacks weights, or transformers refuses it.
     """
+    model, fresh = load_partly(auto_class, folder, dtype=dtype, device=device, **config)
+    heads = [name for name, _ in model.named_children() if name != model.base_model_prefix]
+    if any(".pooler." in key for key in fresh):
+        heads.append("pooler")
+    return model, tuple(heads)
+
+
+def load_partly(
+    auto_class: str, folder: Path, *, dtype: torch.dtype, device: str, **config: Any
+) -> tuple[Any, set[str]]:
+    """A model whose base is in the folder, and the names of the weights above it that are not, and are new.
+
+    Raises:
+        UserError: "model-unreadable" if the base itself lacks weights, or transformers refuses it.
+    """
     import transformers
 
     try:
@@ -107,21 +137,25 @@ def load_with_head(
             folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True,
             ignore_mismatched_sizes=True, output_loading_info=True, **config,
         )  # fmt: skip
-        base = f"{model.base_model_prefix}."
-        fresh = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
-        lost = sorted(key for key in fresh if key.startswith(base) and ".pooler." not in key)
-        if lost:
-            raise ValueError(f"it has no weights for {lost[0]} ({len(lost)} are missing).")
     except (OSError, ValueError, KeyError, RuntimeError) as wrong:
-        raise UserError(
-            "model-unreadable",
-            "The model in {folder} could not be opened: {reason} A model with safetensors weights was expected.",
-            folder=str(folder), reason=str(wrong).splitlines()[0],
-        ) from wrong  # fmt: skip
-    heads = [name for name, _ in model.named_children() if name != model.base_model_prefix]
-    if any(".pooler." in key for key in fresh):
-        heads.append("pooler")
-    return model.to(device), tuple(heads)
+        raise _unreadable(folder, str(wrong).splitlines()[0]) from wrong
+    base = f"{model.base_model_prefix}."
+    fresh = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
+    if lost := sorted(key for key in fresh if key.startswith(base) and ".pooler." not in key):
+        raise _unreadable(folder, _lacks(lost))
+    return model.to(device), fresh
+
+
+def _lacks(keys: list[str]) -> str:
+    return f"it has no weights for {keys[0]} ({len(keys)} are missing)."
+
+
+def _unreadable(folder: Path, reason: str) -> UserError:
+    return UserError(
+        "model-unreadable",
+        "The model in {folder} could not be opened: {reason} A model with safetensors weights was expected.",
+        folder=str(folder), reason=reason,
+    )  # fmt: skip
 
 
 def load_for_training(folder: Path, *, dtype: torch.dtype, device: str) -> Any:

@@ -82,7 +82,7 @@ def prepare_rows(
             "in Data.",
             data=recipe.data, limit=recipe.max_seq_len,
         )  # fmt: skip
-    num_tokens = sum(len(row.input_ids) for row in train)
+    num_tokens = sum(getattr(row, "num_tokens", len(row.input_ids)) for row in train)
     asked = val_places if len(val_places) else train_places
     return PreparedRows(
         train=train,

@@ -23,6 +23,8 @@ FILE_NAME = "task.json"
 _PLACES = {
     "causal-lm": ("engine.tasks.causal_lm", "CausalLanguageModel"),
     "text-classification": ("engine.tasks.text_classification", "TextClassification"),
+    "seq2seq": ("engine.tasks.seq2seq", "SequenceToSequence"),
+    "masked-lm": ("engine.tasks.masked_lm", "MaskedLanguageModel"),
 }
 
 
