@@ -23,6 +23,13 @@ SHAPE_WORDS = {
     "instruction": "Instruction",
     "chat": "Chat",
     "text": "Plain text",
+    "text-label": "Text and label",
+    "pair-label": "Two texts and label",
+    "question-answer": "Question about a passage",
+    "source-target": "Text and translation",
+    "tokens-tags": "Words and tags",
+    "text-pair-score": "Similar texts",
+    "preference": "Better and worse answer",
 }
 
 

@@ -13,6 +13,7 @@ from gui.widgets.role_header import IGNORE, ROLE_WORDS
 from gui.widgets.text import label
 from gui.words import bind, tr
 
+NOT_NEEDED = (IGNORE, "system", "input", "answer_start", "group", "id")
 HEIGHT_OF_TEXT, HEIGHT_OF_REST = 84, 46
 
 
@@ -73,7 +74,7 @@ class AddRowDialog(QDialog):
 
     def _check(self) -> None:
         """A row without what its roles need would be refused: it is said by not letting it through."""
-        used = [name for name, role in self._roles.items() if role not in (IGNORE, "system", "input")]
+        used = [name for name, role in self._roles.items() if role not in NOT_NEEDED]
         wanted = [name for name in used if name in self.fields]
         self.add_button.setEnabled(bool(wanted) and all(name in self.values() for name in wanted))
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from PySide6.QtGui import QFont, QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import QTextEdit, QWidget
 
 from gui.theme import theme
-from gui.words import bind
+from gui.words import bind, tr
 
 
 class RowText(QTextEdit):
@@ -41,14 +41,48 @@ class RowText(QTextEdit):
 
 
 def readable(text: str, role: str) -> str:
-    """A cell as a person reads it: chat messages as "who: what", everything else unchanged."""
-    if role != "messages":
+    """A cell as a person reads it: chat messages as "who: what", words and tags in a line, answers with their places.
+
+    Everything else, and what does not read as expected, is unchanged.
+    """
+    if role not in READINGS:
         return text
     try:
-        messages = json.loads(text)
-        return "\n".join(f"{_speaker(message)}: {_said(message)}" for message in messages)
-    except (ValueError, TypeError, AttributeError):
-        return text  # not the JSON of a chat: shown as it is
+        return READINGS[role](json.loads(text))
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return text
+
+
+def _chat(messages: Sequence[dict[str, str]]) -> str:
+    return "\n".join(f"{_speaker(message)}: {_said(message)}" for message in messages)
+
+
+def _words(words: Sequence[object]) -> str:
+    if isinstance(words, str | dict):
+        raise TypeError("no list")
+    return "  ".join(map(str, words))
+
+
+def _answers(answers: object) -> str:
+    """The different answers, each with the characters at which it stands, one a line."""
+    if isinstance(answers, dict):
+        pairs = list(zip(answers["text"], answers["answer_start"], strict=True))
+    elif isinstance(answers, list):
+        pairs = [
+            (one["text"], one.get("answer_start")) if isinstance(one, dict) else (one, None)
+            for one in answers
+        ]
+    else:
+        raise TypeError("no answers")
+    if not pairs:
+        return tr("(no answer)")
+    lines = [f"{text} @{start}" if start is not None else str(text) for text, start in pairs]
+    return "\n".join(dict.fromkeys(lines))
+
+
+READINGS: dict[str, Callable[..., str]] = {
+    "messages": _chat, "tokens": _words, "tags": _words, "label": _words, "answers": _answers,
+}  # fmt: skip
 
 
 def _speaker(message: dict[str, str]) -> str:

@@ -24,6 +24,7 @@ from gui.models.rows import RowsModel
 from gui.panels.data_add_row import AddRowDialog
 from gui.panels.data_cell import CellDelegate
 from gui.panels.data_edits import Edits
+from gui.panels.data_labels import LabelsDialog
 from gui.panels.data_row_text import RowText
 from gui.theme import theme
 from gui.widgets.hairline_splitter import HairlineSplitter
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from gui.workbench import Workbench
 
 SEARCH_REST_MS = 250
+LABEL_ROLES = ("label", "tags")
 
 
 class RowsView(QWidget):
@@ -86,6 +88,9 @@ class RowsView(QWidget):
             self._sort = ("", False)
         self._header.show_sort(*self._sort)
         self._header.set_columns(info.columns, info.roles)
+        self._header.offer_labels(
+            next((column for column, role in info.roles.items() if role in LABEL_ROLES), "")
+        )
         self._begin()
         if same and self._place is not None:
             place = self._place
@@ -158,6 +163,7 @@ class RowsView(QWidget):
         self._header.roles_changed.connect(self._on_roles_chosen)
         self._header.set_sortable()
         self._header.sort_wanted.connect(self._on_sort_wanted)
+        self._header.labels_wanted.connect(lambda _column: self.rename_labels())
         self._table.setHorizontalHeader(self._header)
         self._table.set_model(self._model, sortable=False)
         self._table.setTextElideMode(Qt.TextElideMode.ElideRight)
@@ -342,6 +348,22 @@ class RowsView(QWidget):
         self._progress.finish()
         self._header.set_choosable(True)
         self._apply_button.setEnabled(True)
+
+    # ----------------------------------------------------------------------------------------- labels
+
+    def rename_labels(self) -> None:
+        """Show the labels with their counts, to be renamed and merged."""
+        if self._info is None or self.edits.is_busy:
+            return
+        dialog = LabelsDialog(self._workbench, self._info, self)
+        dialog.applied.connect(self._on_labels_applied)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    def _on_labels_applied(self, before: DatasetInfo, now: DatasetInfo) -> None:
+        words = tr("The labels are renamed.")
+        self._workbench.said.emit(words, lambda: self.edits.undo_wanted.emit(now, before))
+        self.changed.emit(now)
 
     def _show_roles_bar(self, shown: bool) -> None:
         self._roles_bar.setVisible(shown)

@@ -234,6 +234,8 @@ def settings_words(kind: StepKind | None, settings: Mapping[str, Any]) -> str:
         words = dict(zip(setting.choices, setting.titles, strict=False)) if setting else {}
         is_rows = setting is not None and setting.type == "positions"
         shown = [position + 1 for position in value] if is_rows else value
+        if name == "names" and isinstance(value, dict):
+            shown = [f"{old} → {new}" for old, new in value.items()]
         title = tr(setting.title) if setting else name
         parts.append(tr("{name}: {value}", name=title, value=value_words(shown, words)))
     return " · ".join(parts)

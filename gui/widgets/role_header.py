@@ -8,33 +8,41 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from PySide6.QtCore import QRect, QSize, Qt, Signal
-from PySide6.QtGui import QGuiApplication, QPainter, QResizeEvent
-from PySide6.QtWidgets import QComboBox, QHeaderView, QWidget
+from PySide6.QtGui import QContextMenuEvent, QGuiApplication, QPainter, QResizeEvent
+from PySide6.QtWidgets import QComboBox, QHeaderView, QMenu, QWidget
 
 from gui.icons import icon
 from gui.theme import theme
+from gui.widgets.page import icon_button
 from gui.words import language, tr
 
 IGNORE = "ignore"
-ROLE_WORDS = {
-    "prompt": "Prompt",
-    "completion": "Completion",
-    "instruction": "Instruction",
-    "input": "Input",
-    "output": "Output",
-    "system": "System",
-    "messages": "Messages",
-    "text": "Text",
-    IGNORE: "Not used",
-}
+# As they stand in the drop-down, what belongs together between two lines.
+ROLE_GROUPS: tuple[dict[str, str], ...] = (
+    {IGNORE: "Not used"},
+    {
+        "prompt": "Prompt", "completion": "Completion", "instruction": "Instruction", "input": "Input",
+        "output": "Output", "system": "System", "messages": "Messages",
+    },
+    {"text": "Text", "text_pair": "Second text", "label": "Label", "score": "Similarity score"},
+    {"question": "Question", "context": "Passage", "answers": "Answers", "answer_start": "Answer position"},
+    {"source": "Source text", "target": "Translation"},
+    {"tokens": "Words", "tags": "Tags of words"},
+    {"chosen": "Better answer", "rejected": "Worse answer"},
+    {"group": "Group, kept together", "id": "Id"},
+)  # fmt: skip
+ROLE_WORDS = {role: words for group in ROLE_GROUPS for role, words in group.items()}
 NAME_HEIGHT = 26
 BOX_HEIGHT = 26
 NARROWEST_COLUMN = 128
 ARROW = 14
+LABELS_BUTTON = 22
 
 
 class RoleHeader(QHeaderView):
     """`roles_changed` is sent when the user, not `set_roles`, has chosen another role.
+
+    `labels_wanted(column)`: the labels of the column that `offer_labels` named are to be renamed.
 
     Where it is made sortable, a click on a column's name sends `sort_wanted(column, descending)`: up, down, and
     then "" for the order of the file.
@@ -42,11 +50,17 @@ class RoleHeader(QHeaderView):
 
     roles_changed = Signal()
     sort_wanted = Signal(str, bool)
+    labels_wanted = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(Qt.Orientation.Horizontal, parent)
         self._columns: tuple[str, ...] = ()
         self._boxes: list[QComboBox] = []
+        self._label_column = ""
+        self._labels_button = icon_button("edit", "Rename labels…", self._on_labels)
+        self._labels_button.setParent(self.viewport())
+        self._labels_button.setFixedSize(LABELS_BUTTON, LABELS_BUTTON)
+        self._labels_button.hide()
         self._is_touched = False  # once the user has made a column wider, widths are theirs
         self._is_spreading = False
         self._sorted: tuple[str, bool] = ("", False)
@@ -96,6 +110,12 @@ class RoleHeader(QHeaderView):
         """The drop-down of a column."""
         return self._boxes[self._columns.index(column)]
 
+    def offer_labels(self, column: str) -> None:
+        """Put a button at the column whose labels can be renamed; "" for none."""
+        self._label_column = column
+        self._place_boxes()
+        self.viewport().update()
+
     def set_sortable(self) -> None:
         """A click on a name sorts by it."""
         self.setSectionsClickable(True)
@@ -116,6 +136,32 @@ class RoleHeader(QHeaderView):
         self.show_sort(*wanted)
         self.sort_wanted.emit(*wanted)
 
+    def _on_labels(self) -> None:
+        self.labels_wanted.emit(self._label_column)
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        """What can be done with the column under the mouse."""
+        index = self.logicalIndexAt(event.pos())
+        if not 0 <= index < len(self._columns):
+            return
+        column = self._columns[index]
+        menu = QMenu(self)
+        if self.sectionsClickable():
+            for words, descending in (("Sort upwards", False), ("Sort downwards", True)):
+                action = menu.addAction(tr(words))
+                action.triggered.connect(
+                    lambda _on=False, descending=descending: self._sort_by(column, descending)
+                )
+        if column == self._label_column:
+            menu.addAction(tr("Rename labels…")).triggered.connect(lambda _on=False: self._on_labels())
+        if not menu.isEmpty():
+            menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+            menu.popup(event.globalPos())
+
+    def _sort_by(self, column: str, descending: bool) -> None:
+        self.show_sort(column, descending)
+        self.sort_wanted.emit(column, descending)
+
     def sizeHint(self) -> QSize:
         return QSize(super().sizeHint().width(), NAME_HEIGHT + BOX_HEIGHT + 6)
 
@@ -129,6 +175,8 @@ class RoleHeader(QHeaderView):
         painter.setFont(theme.font("body"))
         name = self._columns[logical_index] if logical_index < len(self._columns) else ""
         place = QRect(rect.left() + 8, rect.top() + 2, rect.width() - 16, NAME_HEIGHT)
+        if name and name == self._label_column:
+            place.setRight(place.right() - LABELS_BUTTON)
         if name and name == self._sorted[0]:
             arrow = icon("chevron-down" if self._sorted[1] else "chevron-up", "accent")
             arrow.paint(painter, QRect(place.right() - ARROW, place.top() + 6, ARROW, ARROW))
@@ -174,8 +222,12 @@ class RoleHeader(QHeaderView):
         box = QComboBox(self.viewport())
         box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         box.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        for role in ROLE_WORDS:
-            box.addItem("", role)
+        box.setMaxVisibleItems(len(ROLE_WORDS) + len(ROLE_GROUPS))
+        for group in ROLE_GROUPS:
+            if box.count():
+                box.insertSeparator(box.count())
+            for role in group:
+                box.addItem("", role)
         box.currentIndexChanged.connect(lambda _index: self._on_chosen(box))
         box.show()
         return box
@@ -196,11 +248,22 @@ class RoleHeader(QHeaderView):
             width = self.sectionSize(index) if index < self.count() else 0
             box.setVisible(width > 0)
             box.setGeometry(left + 4, NAME_HEIGHT + 2, max(0, width - 10), BOX_HEIGHT)
+        self._place_labels_button()
+
+    def _place_labels_button(self) -> None:
+        known = self._label_column in self._columns
+        index = self._columns.index(self._label_column) if known else -1
+        self._labels_button.setVisible(0 <= index < self.count())
+        if 0 <= index < self.count():
+            right = self.sectionViewportPosition(index) + self.sectionSize(index)
+            self._labels_button.move(right - LABELS_BUTTON - 6, (NAME_HEIGHT - LABELS_BUTTON) // 2 + 2)
+            self._labels_button.raise_()
 
     def _write(self) -> None:
         for column, box in zip(self._columns, self._boxes, strict=True):
             for index in range(box.count()):
-                role = str(box.itemData(index))
-                box.setItemText(index, tr(ROLE_WORDS[role]) if role in ROLE_WORDS else role)
+                role = box.itemData(index)
+                if role is not None:  # a line between two groups has none
+                    box.setItemText(index, tr(ROLE_WORDS[role]) if role in ROLE_WORDS else str(role))
             box.setAccessibleName(tr("What the column {column} is", column=column))
             box.setToolTip(tr("What this column is"))
