@@ -26,7 +26,7 @@ class Full(Method):
             reinitialise(model, list(model.modules()))
         elif recipe.reinitialise == "top-layers":
             reinitialise(model, _top_layers(model, task))
-        return model.requires_grad_(True)
+        return model  # all but what its makers froze, such as positions that are computed
 
     def merge(self, model: Any) -> Any:
         return model

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from engine.lora_linear import fuse_lora_layers
 from engine.methods.architecture import has_conv1d
 from engine.methods.method import ParameterGroup, TaskSide
-from engine.methods.peft_adapter import PeftMethod, adapt, heads, targets, task_type
+from engine.methods.peft_adapter import PeftMethod, adapt, heads, require_plain_linear, targets, task_type
 from engine.recipe import Recipe
 
 ADAPTER = "default"
@@ -111,6 +111,10 @@ class Olora(_StartsInBase):
     """Starts with the orthonormal part of each weight's QR decomposition."""
 
     options: ClassVar = {"init_lora_weights": "olora"}
+
+    def prepare(self, model: Any, recipe: Recipe, task: TaskSide) -> Any:
+        require_plain_linear(model, recipe)
+        return super().prepare(model, recipe, task)
 
 
 def _layers(model: Any) -> list[tuple[str, Any]]:

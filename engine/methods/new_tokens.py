@@ -24,6 +24,12 @@ class TrainableTokens(PeftMethod):
                 "{method} trains embeddings alone, and this task needs a new head. Choose LoRA.",
                 method=recipe.method,
             )
+        if model.config.is_encoder_decoder:
+            raise UserError(
+                "method-unfit",
+                "{method} needs one place where words come in; an encoder-decoder has two. Choose LoRA.",
+                method=recipe.method,
+            )
         ids = add_words(model, task.tokenizer, list(recipe.new_tokens))  # type: ignore[attr-defined]
         embedding = model.get_input_embeddings()
         name = next(name for name, module in model.named_modules() if module is embedding)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from peft import LNTuningConfig
+from peft.utils import ModulesToSaveWrapper
 
 from engine.errors import UserError
 from engine.methods.architecture import norm_layers
@@ -27,3 +28,17 @@ class LnTuning(PeftMethod):
             task_type=task_type(task), target_modules=names, modules_to_save=heads(model, task)
         )
         return adapt(model, config)
+
+    def merge(self, model: Any) -> Any:
+        """peft forgets the heads that were trained beside the norms; they are put back in their places."""
+        wrapped = {
+            name: module
+            for name, module in model.get_base_model().named_modules()
+            if isinstance(module, ModulesToSaveWrapper)
+        }
+        trained = {name: module.modules_to_save[module.active_adapter] for name, module in wrapped.items()}
+        plain = model.merge_and_unload()
+        for name, module in trained.items():
+            parent, _, last = name.rpartition(".")
+            setattr(plain.get_submodule(parent), last, module)
+        return plain

@@ -12,7 +12,7 @@ from engine.recipe import SOFT_PROMPTS, Recipe
 
 NEW_HEAD = ("text-classification", "token-classification", "question-answering")
 TRANSPOSED = ("gpt2",)  # model types whose linear layers are GPT-2's
-NOT_TRANSPOSED_METHODS = ("qlora", "loha", "lokr", "oft", "miss")
+NOT_TRANSPOSED_METHODS = ("olora", "qlora", "loha", "lokr", "oft", "miss")
 
 
 def refusal(
@@ -45,6 +45,9 @@ def _unfit_for_task(method: str, model_kind: str, task: str | None) -> Failed | 
     if method == "trainable-tokens" and task in NEW_HEAD:
         text = "{method} trains embeddings alone, and this task needs a new head. Choose LoRA."
         return _failed("method-unfit-task", text, method=method)
+    if method == "trainable-tokens" and model_kind == "encoder-decoder":
+        text = "{method} needs one place where words come in; an encoder-decoder has two. Choose LoRA."
+        return _failed("method-unfit", text, method=method)
     if method == "head-only" and task == "embedding":
         text = "This model has no head of its own to train for this task. Choose the method last-layers, or LoRA."
         return _failed("no-head", text)

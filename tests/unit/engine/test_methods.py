@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ import torch
 from torch.nn import functional
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, LlamaForCausalLM
 
-from engine.errors import UserError
 from engine.fused_layers import fuse_layers
 from engine.methods import method_named
 from engine.methods.refusals import refusal
