@@ -18,7 +18,9 @@ class ShapeError(ValueError):
     """Tensors whose sizes do not chain."""
 
 
-def completion_loss(hidden_BTD: Tensor, head_weight_VD: Tensor, labels_BT: Tensor) -> Tensor:
+def completion_loss(
+    hidden_BTD: Tensor, head_weight_VD: Tensor, labels_BT: Tensor, *, label_smoothing: float = 0.0
+) -> Tensor:
     """Cross-entropy summed over supervised tokens only, without building the (B, T, V) logits.
 
     Args:
@@ -26,6 +28,7 @@ def completion_loss(hidden_BTD: Tensor, head_weight_VD: Tensor, labels_BT: Tenso
         head_weight_VD: output embedding, (vocabulary, width).
         labels_BT: target ids, already shifted (the label at t is the token after t); IGNORE_INDEX where
             unsupervised.
+        label_smoothing: share of the target that is spread over the whole vocabulary; 0 costs nothing.
 
     Returns:
         Scalar float32, the sum of nats over the supervised tokens; 0 with zero gradient if there are none.
@@ -34,7 +37,8 @@ def completion_loss(hidden_BTD: Tensor, head_weight_VD: Tensor, labels_BT: Tenso
         ShapeError: if the three do not chain; names the sizes.
 
     Source: the selection before the projection is that of TRL's `chunked_nll`; written here from the formula
-    d loss / d logits = softmax(logits) - onehot(label), so that a chunk's logits die within its turn.
+    d loss / d logits = softmax(logits) - onehot(label), so that a chunk's logits die within its turn. With label
+    smoothing e, the target is (1 - e) onehot(label) + e / V, as in torch's cross_entropy.
     """
     if hidden_BTD.shape[:2] != labels_BT.shape or hidden_BTD.shape[-1] != head_weight_VD.shape[-1]:
         raise ShapeError(
@@ -42,7 +46,9 @@ def completion_loss(hidden_BTD: Tensor, head_weight_VD: Tensor, labels_BT: Tenso
             f"{tuple(labels_BT.shape)} do not chain"
         )
     supervised = labels_BT != IGNORE_INDEX
-    loss: Tensor = _ChunkedCrossEntropy.apply(hidden_BTD[supervised], head_weight_VD, labels_BT[supervised])
+    loss: Tensor = _ChunkedCrossEntropy.apply(
+        hidden_BTD[supervised], head_weight_VD, labels_BT[supervised], label_smoothing
+    )
     return loss
 
 
@@ -57,8 +63,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     """Both gradients are computed chunk by chunk in the forward pass, while the logits exist anyway."""
 
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, head_weight_VD: Tensor, labels_N: Tensor) -> Tensor:
-        wants_hidden, wants_head, _ = ctx.needs_input_grad
+    def forward(
+        ctx: Any, hidden_ND: Tensor, head_weight_VD: Tensor, labels_N: Tensor, smoothing: float
+    ) -> Tensor:
+        wants_hidden, wants_head, *_ = ctx.needs_input_grad
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         grad_hidden_ND = torch.empty_like(hidden_ND) if wants_hidden else None
         grad_head_VD = torch.zeros_like(head_weight_VD) if wants_head else None
@@ -69,12 +77,16 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             highest_C1 = logits_CV.amax(dim=-1, keepdim=True)
             shares_CV = logits_CV.sub_(highest_C1)  # in place from here on: the logits are not needed again
             right_C1 = shares_CV.gather(1, picked_C1)
+            if smoothing:  # the mean logit stands for the share that all tokens are to have
+                right_C1 = right_C1 * (1 - smoothing) + shares_CV.mean(dim=-1, keepdim=True) * smoothing
             sums_C1 = shares_CV.exp_().sum(dim=-1, keepdim=True)
             total += (sums_C1.log() - right_C1).sum()
             if grad_hidden_ND is None and grad_head_VD is None:
                 continue
             slope_CV = shares_CV.div_(sums_C1)
-            slope_CV.scatter_add_(1, picked_C1, torch.full_like(sums_C1, -1.0))
+            slope_CV.scatter_add_(1, picked_C1, torch.full_like(sums_C1, smoothing - 1.0))
+            if smoothing:
+                slope_CV -= smoothing / slope_CV.shape[-1]
             slope_CV = slope_CV.to(hidden_ND.dtype)
             if grad_hidden_ND is not None:
                 grad_hidden_ND[chunk] = slope_CV @ head_weight_VD
@@ -84,10 +96,11 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         grad_hidden_ND, grad_head_VD = ctx.saved_tensors
         return (
             None if grad_hidden_ND is None else grad_hidden_ND * grad_total.to(grad_hidden_ND.dtype),
             None if grad_head_VD is None else grad_head_VD * grad_total.to(grad_head_VD.dtype),
+            None,
             None,
         )

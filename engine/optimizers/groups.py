@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from engine.methods.method import ParameterGroup as MethodGroup
 from engine.optimizers.masters import MasterOptimizer, ParameterGroup
 from engine.optimizers.rules import require_optimizer
 from engine.recipe import Recipe
@@ -29,7 +30,7 @@ class _Kind:
 
 
 def optimizer_for(
-    model: nn.Module, recipe: Recipe, method_groups: Sequence[ParameterGroup] = ()
+    model: nn.Module, recipe: Recipe, method_groups: Sequence[MethodGroup] = ()
 ) -> MasterOptimizer:
     """The optimizer that a recipe asks for, over everything in `model` that requires a gradient.
 
@@ -44,7 +45,7 @@ def optimizer_for(
 
 
 def groups_for(
-    model: nn.Module, recipe: Recipe, method_groups: Sequence[ParameterGroup] = ()
+    model: nn.Module, recipe: Recipe, method_groups: Sequence[MethodGroup] = ()
 ) -> list[ParameterGroup]:
     """Parameters that require a gradient, grouped.
 

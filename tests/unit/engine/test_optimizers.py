@@ -21,6 +21,7 @@ from transformers import (
 from transformers.optimization import Adafactor as TransformersAdafactor
 
 from engine.errors import UserError
+from engine.methods.method import ParameterGroup as MethodGroup
 from engine.optimizers.groups import first_steps, groups_for, layer_depths, optimizer_for
 from engine.optimizers.masters import MasterOptimizer, ParameterGroup, ema_share
 from engine.recipe import OPTIMIZERS, Recipe
@@ -87,7 +88,8 @@ def lion_by_formula(parameters: list[nn.Parameter], decay: float, rate: float) -
     """Algorithm 2 of Chen et al. 2023, a parameter at a time."""
 
     class Reference:
-        means = [torch.zeros_like(each) for each in parameters]
+        def __init__(self) -> None:
+            self.means = [torch.zeros_like(each) for each in parameters]
 
         @torch.no_grad()
         def step(self) -> None:
@@ -335,8 +337,8 @@ def test_rate_factors_are_learning_rates() -> None:
 def test_the_method_may_let_some_learn_faster() -> None:
     """LoRA+: its second matrices."""
     model = tiny_llama()
-    fast = tuple(each for name, each in model.named_parameters() if "up_proj" in name)
-    groups = groups_for(model, Recipe(), [ParameterGroup(fast, rate_factor=16.0)])
+    fast = [each for name, each in model.named_parameters() if "up_proj" in name]
+    groups = groups_for(model, Recipe(), [MethodGroup(fast, rate_factor=16.0)])
     by_factor = {group.rate_factor: group for group in groups if group.parameters[0].ndim == 2}
     assert set(map(id, by_factor[16.0].parameters)) == set(map(id, fast))
     assert sum(len(group.parameters) for group in groups) == len(list(model.parameters()))

@@ -1,0 +1,51 @@
+"""When a run has stopped getting better, and by which figure that is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from engine.errors import UserError
+from engine.metrics import METRICS
+from engine.schedules import is_better
+
+
+def higher_is_better(metric: str) -> bool:
+    """As the registry of figures says; one that it does not know is better when lower if it is a loss."""
+    known = METRICS.get(metric)
+    return known.higher_is_better if known else not metric.endswith(("loss", "perplexity"))
+
+
+def figure(metric: str, loss: float, metrics: Mapping[str, float]) -> float:
+    """The figure that a recipe's `best_by` names.
+
+    Raises:
+        UserError: "metric-unknown", with those that there are.
+    """
+    if metric in ("val_loss", "loss"):
+        return loss
+    if metric not in metrics:
+        raise UserError(
+            "metric-unknown",
+            "best_by is {metric!r}, which this task does not measure. Choose one of {names}.",
+            metric=metric, names=", ".join(["val_loss", *sorted(metrics)]),
+        )  # fmt: skip
+    return metrics[metric]
+
+
+@dataclass(frozen=True)
+class Patience:
+    """The best value so far, and how many validations in a row brought no better one."""
+
+    num_bad: int = 0
+    best: float | None = None
+
+    def after(self, value: float | None, *, higher_is_better: bool) -> Patience:
+        """The memory after one more validation; a value that is no number counts as no better."""
+        if is_better(value, self.best, higher_is_better=higher_is_better):
+            return Patience(0, value)
+        return Patience(self.num_bad + 1, self.best)
+
+    def is_over(self, patience: int | None) -> bool:
+        """Whether `patience` validations in a row were no better; None: never."""
+        return patience is not None and self.num_bad >= patience
