@@ -215,17 +215,23 @@ def _add_data(commands: Any) -> None:
     data = _command(
         commands, "data", "list, import and show data sets",
         "  python main.py data\n  python main.py data import train.jsonl more.csv --name replies\n"
-        "  python main.py data import faq.csv --name faq --role prompt=question --role completion=answer\n",
+        "  python main.py data import faq.csv --name faq --role prompt=question --role completion=answer\n"
+        "  python main.py data import hub:owner/name --name replies\n",
     )  # fmt: skip
     actions = data.add_subparsers(dest="action", metavar="ACTION", title="actions")
     take = _command(actions, "import", "read files into a data set; rows that cannot be used are named")
-    take.add_argument("files", metavar="FILE", nargs="+", help="JSONL, JSON, CSV, TSV or TXT")
+    take.add_argument(
+        "files", metavar="FILE", nargs="+",
+        help="JSONL, JSON, CSV, TSV, TXT, Parquet, XLSX, PO, TMX, a folder, an archive, or hub:OWNER/NAME",
+    )  # fmt: skip
     take.add_argument("--name", default="", help="its name in the library (the first file's, without ending)")
     take.add_argument("--task", choices=TASKS, default="", help="what it is meant to teach")
     take.add_argument(
         "--role", action="append", default=[], metavar="ROLE=COLUMN", dest="roles", type=_pair,
         help="which column plays a role, e.g. prompt=question; may be given again",
     )  # fmt: skip
+    take.add_argument("--revision", default="", help="of a data set of the hub: a branch, a tag or a commit")
+    take.add_argument("--subset", default="", help="of a data set of the hub: which of its subsets")
     get = _command(actions, "get", "take in starter data")
     get.add_argument("id", metavar="STARTER")
     show = _command(actions, "show", "show what a data set holds, and the rows that could not be used")

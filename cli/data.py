@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from cli.data_steps import ACTIONS as STEP_ACTIONS
 from cli.data_steps import data_steps_command
 from cli.terminal import Terminal, bytes_text, shortened, table
 from engine.data.library import DataLibrary
-from engine.errors import UserError
+from engine.errors import UsageError, UserError
 from engine.home import Home
-from engine.messages import DatasetInfo, RowIssue
+from engine.messages import DatasetInfo, HubDataInfo, ImportHubData, ImportReport, RowIssue
 
 SHOWN_ISSUES = 20
 SHOWN_RUNS = 8
+HUB_PREFIX = "hub:"
 
 
 def data_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
@@ -38,13 +40,7 @@ def data_command(options: argparse.Namespace, home: Home, terminal: Terminal) ->
             datasets = library.list()
             terminal.result([dataclasses.asdict(info) for info in datasets], _list_text(datasets))
         case "import":
-            report = library.import_files(
-                [str(Path(file).expanduser().absolute()) for file in options.files],
-                options.name or Path(options.files[0]).stem,
-                roles={column: role for role, column in options.roles} or None,
-                task=options.task,
-                progress=terminal.progress,
-            )
+            report = _import(options, home, terminal)
             terminal.result(import_json(report.info, report.issues), _info_text(report.info, report.issues))
         case "get":
             info = get_starter_data(home, options.id, terminal)
@@ -58,6 +54,48 @@ def data_command(options: argparse.Namespace, home: Home, terminal: Terminal) ->
             value = {"name": options.name, "token": token, "kept_for": list(kept_for)}
             terminal.result(value, _deleted_text(options.name, token, kept_for))
     return 0
+
+
+def _import(options: argparse.Namespace, home: Home, terminal: Terminal) -> ImportReport:
+    roles = {column: role for role, column in options.roles}
+    if any(file.startswith(HUB_PREFIX) for file in options.files):
+        return _import_from_hub(options, home, terminal, roles)
+    return DataLibrary(home).import_files(
+        [str(Path(file).expanduser().absolute()) for file in options.files],
+        options.name or Path(options.files[0]).stem,
+        roles=roles or None,
+        task=options.task,
+        progress=terminal.progress,
+    )
+
+
+def _import_from_hub(
+    options: argparse.Namespace, home: Home, terminal: Terminal, roles: dict[str, str]
+) -> ImportReport:
+    """Say what it is, how large and under which licence; then fetch it."""
+    from engine.data.hub_data import import_hub_data, look_up, split_id
+
+    if len(options.files) != 1:
+        raise UsageError("hub-alone", "A data set of the hub is imported alone, without other files.")
+    repo_id, revision = split_id(options.files[0])
+    found = look_up(home, repo_id, options.revision or revision, options.subset)
+    terminal.note(_hub_text(found))
+    request = ImportHubData(
+        repo_id, options.name or repo_id.rpartition("/")[2], found.commit, found.subset, roles, options.task
+    )
+    return import_hub_data(home, request, terminal.progress)
+
+
+def _hub_text(found: HubDataInfo) -> str:
+    splits = Counter(split or "no split" for split in found.splits)
+    files = ", ".join(f"{count} {split}" for split, count in splits.items())
+    lines = [
+        f"{found.repo_id} at {found.commit[:12]}: {bytes_text(found.num_bytes)} in {len(found.files)} files ({files}), "
+        f"licence {found.licence or 'not named'}"
+    ]
+    if len(found.subsets) > 1:
+        lines.append(f"subset {found.subset}; --subset chooses another: {', '.join(found.subsets)}")
+    return "\n".join(lines)
 
 
 def _deleted_text(name: str, token: str, kept_for: Sequence[str]) -> str:

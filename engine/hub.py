@@ -1,4 +1,4 @@
-"""Models from a hub, through huggingface_hub: which files, how far, and every refusal as a sentence.
+"""Models and data sets from a hub, through huggingface_hub: which files, how far, and every refusal as a sentence.
 
 The download runs as a child (`python -m engine.hub PLAN`), so that it can be cancelled at any moment and so
 that its
@@ -8,13 +8,14 @@ no host is named here. Knows nothing of the library.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,17 @@ ORDER_NAME = "hub.order.json"
 PLAN_NAME = "hub.plan.json"
 OUTCOME_NAME = "hub.json"
 LOG_NAME = "hub.log"
+FOLDER_NAME = "model"
+REPO_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 @dataclass(frozen=True)
 class HubPlan:
-    """What will be fetched: the commit that the revision stands for now, and the files with their sizes."""
+    """What will be fetched: the commit that the revision stands for now, and the files with their sizes.
+
+    Of a data set also what is known of its files: the split of each, what was passed over, the subset that is meant
+    and those there are.
+    """
 
     commit: str
     num_bytes: int
@@ -40,6 +47,10 @@ class HubPlan:
     sha256: dict[str, str]
     licence: str
     languages: tuple[str, ...]
+    splits: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    subset: str = ""
+    subsets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,13 +74,22 @@ def download_model(
             "disk-full".
         Cancelled: from `progress` or `check`; the child is killed.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", repo_id):
+    if not REPO_NAME.fullmatch(repo_id):
         raise UserError(
             "hub-name", "{name!r} is not a model's name on a hub. It looks like owner/model.", name=repo_id
         )
-    folder = staging / "model"
-    order = {"repo_id": repo_id, "revision": revision or "main", "folder": str(folder)}
-    (staging / ORDER_NAME).write_text(json.dumps(order), encoding="utf-8")
+    order = {"kind": "model", "repo_id": repo_id, "revision": revision or "main"}
+    plan = run_order(order, staging, progress, check)
+    return HubDownload(staging / FOLDER_NAME, plan.commit, plan.licence, tuple(plan.languages))
+
+
+def run_order(order: dict[str, Any], staging: Path, progress: Progress, check: Callable[[], None]) -> HubPlan:
+    """Let the child plan and fetch what `order` names into `staging / FOLDER_NAME`; with "only_plan" it only plans.
+
+    Raises what `download_model` does.
+    """
+    folder = staging / FOLDER_NAME
+    (staging / ORDER_NAME).write_text(json.dumps(order | {"folder": str(folder)}), encoding="utf-8")
     plan: HubPlan | None = None
     progress("downloading", 0, 0, "bytes")
 
@@ -77,8 +97,8 @@ def download_model(
         nonlocal plan
         check()
         if plan is None and (staging / PLAN_NAME).exists():
-            plan = HubPlan(**json.loads((staging / PLAN_NAME).read_text(encoding="utf-8")))
-            require_space(staging, plan.num_bytes)
+            plan = _read_plan(staging)
+            require_space(staging, plan.num_bytes if not order.get("only_plan") else 0)
         if plan is not None:
             progress("downloading", min(_bytes_below(folder), plan.num_bytes), plan.num_bytes, "bytes")
 
@@ -87,10 +107,16 @@ def download_model(
         folder=staging, log=staging / LOG_NAME, watch=watch,
         environment=child_environment() | {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_XET": "1"},
     )  # fmt: skip
-    _raise_refusal(staging, repo_id, code)
-    if plan is None:
-        plan = HubPlan(**json.loads((staging / PLAN_NAME).read_text(encoding="utf-8")))
-    return HubDownload(folder, plan.commit, plan.licence, tuple(plan.languages))
+    _raise_refusal(staging, order["repo_id"], code)
+    return plan or _read_plan(staging)
+
+
+def _read_plan(staging: Path) -> HubPlan:
+    value: dict[str, Any] = json.loads((staging / PLAN_NAME).read_text(encoding="utf-8"))
+    fields: dict[str, Any] = {
+        key: tuple(item) if isinstance(item, list) else item for key, item in value.items()
+    }
+    return HubPlan(**fields)
 
 
 def _bytes_below(folder: Path) -> int:
@@ -127,21 +153,32 @@ def _refused(repo_id: str, reason: str) -> UserError:
 # ------------------------------------------------------------------------------------------ in the child
 
 
-def _fetch(repo_id: str, revision: str, folder: Path) -> None:
+def _fetch(order: dict[str, Any]) -> None:
     """The child's work: ask, write the plan, download exactly its files, check them."""
     from huggingface_hub import HfApi, snapshot_download
 
-    info = HfApi().model_info(repo_id, revision=revision, files_metadata=True)
-    plan = plan_download(repo_id, info)
-    staging = folder.parent
-    part = staging / (PLAN_NAME + ".part")
+    repo_id, folder = order["repo_id"], Path(order["folder"])
+    if order["kind"] == "dataset":
+        from engine.data.hub_data import plan_data
+
+        found = HfApi().dataset_info(repo_id, revision=order["revision"], files_metadata=True)
+        plan = plan_data(repo_id, found, order["subset"])
+    else:
+        plan = plan_download(
+            repo_id, HfApi().model_info(repo_id, revision=order["revision"], files_metadata=True)
+        )
+    part = folder.with_name(PLAN_NAME + ".part")
     part.write_text(json.dumps(asdict(plan)), encoding="utf-8")
-    part.replace(staging / PLAN_NAME)
+    part.replace(folder.with_name(PLAN_NAME))
+    if order.get("only_plan"):
+        return
+    patterns = [glob.escape(name) for name in plan.files]
     snapshot_download(
-        repo_id, revision=plan.commit, local_dir=folder, allow_patterns=list(plan.files), max_workers=4
-    )
+        repo_id, repo_type=order["kind"], revision=plan.commit, local_dir=folder, allow_patterns=patterns,
+        max_workers=4,
+    )  # fmt: skip
     _check(repo_id, folder, plan)
-    shutil.rmtree(folder / ".cache")  # huggingface_hub's notes about the download
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # huggingface_hub's notes about the download
 
 
 def plan_download(repo_id: str, info: Any) -> HubPlan:
@@ -160,19 +197,23 @@ def plan_download(repo_id: str, info: Any) -> HubPlan:
         wanted -= weights - (shards or weights)
     card = info.card_data.to_dict() if info.card_data else {}
     language = card.get("language") or ()
-    sums = {
-        item.rfilename: item.lfs.sha256
-        for item in info.siblings or []
-        if item.lfs and item.rfilename in wanted
-    }
     return HubPlan(
         commit=info.sha,
         num_bytes=sum(sizes[name] for name in wanted),
         files=tuple(sorted(wanted)),
-        sha256=sums,
+        sha256=sums_of(info, wanted),
         licence=str(card.get("license") or ""),
         languages=tuple([language] if isinstance(language, str) else language),
     )
+
+
+def sums_of(info: Any, wanted: Collection[str]) -> dict[str, str]:
+    """The sha256 of the wanted files, as far as the hub names them."""
+    return {
+        item.rfilename: item.lfs.sha256
+        for item in info.siblings or []
+        if item.lfs and item.rfilename in wanted
+    }
 
 
 def _no_safetensors(repo_id: str, names: list[str]) -> UserError:
@@ -219,8 +260,11 @@ def _as_sentence(error: Exception, order: dict[str, Any]) -> UserError:
     known: tuple[tuple[type[Exception], str, str], ...] = (  # the more special class first
         (errors.GatedRepoError, "hub-gated", GATED),
         (errors.RevisionNotFoundError, "hub-no-revision", NO_REVISION),
-        (errors.RepositoryNotFoundError, "hub-not-found", NOT_FOUND),
-    )
+        (
+            errors.RepositoryNotFoundError, "hub-not-found",
+            NO_DATA if order["kind"] == "dataset" else NOT_FOUND,
+        ),
+    )  # fmt: skip
     for kind, code, template in known:
         if any(isinstance(cause, kind) for cause in chain):
             return UserError(code, template, **fields)
@@ -236,6 +280,10 @@ GATED = (
 NO_REVISION = "{name} has no revision {revision!r}. Try main."
 NOT_FOUND = (
     "The hub has no model {name!r}, or it is private. Check the spelling; for a private one sign in with "
+    "`hf auth login` (or set HF_TOKEN)."
+)
+NO_DATA = (
+    "The hub has no data set {name!r}, or it is private. Check the spelling; for a private one sign in with "
     "`hf auth login` (or set HF_TOKEN)."
 )
 OFFLINE = (
@@ -279,7 +327,7 @@ def main(arguments: list[str]) -> int:
     order = json.loads(place.read_text(encoding="utf-8"))
     outcome: dict[str, Any] = {}
     try:
-        _fetch(order["repo_id"], order["revision"], Path(order["folder"]))
+        _fetch(order)
     except Exception as error:  # noqa: BLE001 - whatever a hub or the network does, the user reads the reason
         refusal = _as_sentence(error, order)
         outcome = {"code": refusal.code, "template": refusal.template, "fields": refusal.fields}

@@ -38,13 +38,15 @@ TEXTS = (
 )  # fmt: skip
 SHAPES = (
     ("prompt", "completion"), ("instruction", "output"), ("text", "label"), ("text",),
-    ("question", "context", "answers"), ("source", "target"), ("messages",), ("tokens", "tags"), ("prompt", "chosen", "rejected"), ("a", "b"), ("", "1"),
+    ("question", "context", "answers"), ("source", "target"), ("messages",), ("tokens", "tags"),
+    ("prompt", "chosen", "rejected"), ("a", "b"), ("", "1"),
     ("sentence1", "sentence2", "score"),
 )  # fmt: skip
 HOSTILE = (
     b"NaN", b"Infinity", b"-Infinity", b"\\ud800", b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\x1a", b"\r", b"\n\n", b'"',
     b"'", b"[" * 100_000, b'{"a":' * 20_000, b"9" * 5_000, b"1e400", b"x" * 300_000, b"\xe4\xb8", b"\x80" * 50,
-    b'{"a":1,"a":2}', b",,,,,,,,", b"<!ENTITY a 'aaaa'>", b"&a;&a;&a;", b"*a", b"&x [*x]", b"PAR1", b"ARROW1", b"\x1f\x8b", b"PK\x03\x04",
+    b'{"a":1,"a":2}', b",,,,,,,,", b"<!ENTITY a 'aaaa'>", b"&a;&a;&a;", b"*a", b"&x [*x]",
+    b"PAR1", b"ARROW1", b"\x1f\x8b", b"PK\x03\x04",
     b"=cmd|'/c calc'!A1", b"]}", b"}", b"\xf0\x9f\x98\x80",
 )  # fmt: skip
 

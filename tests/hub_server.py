@@ -8,6 +8,7 @@ import json
 import re
 import threading
 import time
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.repos: dict[str, dict[str, bytes]] = {}
+        self.datasets: dict[str, dict[str, bytes]] = {}
         self.gated: set[str] = set()
         self.card: dict[str, Any] = {"license": "apache-2.0", "language": ["en", "zh"]}
         self.delay_s = 0.0
@@ -62,32 +64,36 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _route(self) -> None:
         path = self.path.split("?", maxsplit=1)[0]
-        if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?", path):
-            self._info(match[1], match[2] or "main")
-        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)", path):
-            self._json([_tree_entry(name, data) for name, data in self.hub.repos[match[1]].items()])
-        elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
-            self._file(match[1], match[3])
+        if match := re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/revision/([^/]+))?", path):
+            self._info(self._repos(match[1]), match[2], match[3] or "main")
+        elif match := re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)/tree/([^/]+)", path):
+            repo = self._repos(match[1])[match[2]]
+            self._json([_tree_entry(name, data) for name, data in repo.items()])
+        elif match := re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+            self._file(self._repos(match[1] or "models")[match[2]], urllib.parse.unquote(match[4]))
         else:
             self._refuse(404, "EntryNotFound", "no such page")
 
-    def _info(self, repo: str, revision: str) -> None:
-        if repo not in self.hub.repos:
+    def _repos(self, kind: str) -> dict[str, dict[str, bytes]]:
+        return self.hub.datasets if kind.startswith("datasets") else self.hub.repos
+
+    def _info(self, repos: dict[str, dict[str, bytes]], repo: str, revision: str) -> None:
+        if repo not in repos:
             return self._refuse(401, "RepoNotFound", "Invalid username or password.")
         if revision not in ("main", COMMIT):
             return self._refuse(404, "RevisionNotFound", "Invalid rev id")
         if repo in self.hub.gated:
             return self._refuse(403, "GatedRepo", "Access to this model is restricted.")
-        siblings = [_sibling(name, data) for name, data in self.hub.repos[repo].items()]
+        siblings = [_sibling(name, data) for name, data in repos[repo].items()]
         return self._json({"id": repo, "sha": COMMIT, "siblings": siblings, "cardData": self.hub.card})
 
-    def _file(self, repo: str, name: str) -> None:
-        data = self.hub.repos[repo][name]
+    def _file(self, files: dict[str, bytes], name: str) -> None:
+        data = files[name]
         if name in self.hub.damaged:
             data = bytes(len(data))
         start = int((re.match(r"bytes=(\d+)-", self.headers.get("Range", "")) or ["", "0"])[1])
         self.send_response(206 if start else 200)
-        digest = hashlib.sha256(self.hub.repos[repo][name]).hexdigest()
+        digest = hashlib.sha256(files[name]).hexdigest()
         for key, value in {
             "Content-Length": str(len(data) - start), "ETag": f'"{digest}"', "X-Repo-Commit": COMMIT,
             "X-Linked-Etag": f'"{digest}"', "X-Linked-Size": str(len(data)), "Accept-Ranges": "bytes",
@@ -133,7 +139,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 def _sibling(name: str, data: bytes) -> dict[str, Any]:
     entry: dict[str, Any] = {"rfilename": name, "size": len(data), "blobId": hashlib.sha1(data).hexdigest()}
-    if name.endswith((".safetensors", ".bin", ".gguf")):
+    if name.endswith((".safetensors", ".bin", ".gguf", ".parquet")):
         entry["lfs"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
     return entry
 

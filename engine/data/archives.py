@@ -24,7 +24,7 @@ TAR_NAMES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz")
 TEXTS = (".txt", ".md", ".text")
 # What lies beside data: the cards of `datasets` folders, and words about the data.
-BESIDE = ("dataset_info.json", "state.json", "dataset_dict.json", "package.json", "manifest.json")
+BESIDE = ("dataset_info.json", "dataset_infos.json", "state.json", "dataset_dict.json", "package.json", "manifest.json")
 WORDS_BESIDE = ("license", "licence", "readme", "copying", "notice", "changelog", "authors")
 # File names that are labels by themselves.
 LABEL_NAMES = {

@@ -11,6 +11,7 @@ import dataclasses
 import re
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -53,7 +54,17 @@ from engine.messages import DataPreview, DatasetInfo, ImportReport, RowIssue, Ro
 
 REPORTED_ISSUES = 200_000  # what a caller in this process is given; a window gets fewer
 TRASH_PREFIX = "data-"
+SPLIT = "split"
 ChangeItems = Callable[[Iterator[Numbered], Dataset, ExampleMaker], Iterator[Numbered]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where rows came from that were fetched: its id with the version, the licence it names, and what it is called."""
+
+    id: str
+    licence: str
+    title: str
 
 
 class DataLibrary:
@@ -192,20 +203,38 @@ class DataLibrary:
         Raises:
             UserError: naming what is wrong with the name, a file, the roles or all rows.
         """
-        name = checked_name(name)
+        checked_name(name)
         sources, skipped = sources_of(paths, text_unit)
-        plan = make_plan(sources, roles or {}, task)
+        return self.import_sources(
+            sources, skipped, name, roles=roles, task=task, progress=progress, check=check
+        )
+
+    def import_sources(
+        self,
+        sources: Sequence[Source],
+        skipped: Sequence[str],
+        name: str,
+        *,
+        roles: Mapping[str, str] | None = None,
+        task: str = "",
+        origin: Origin | None = None,
+        progress: OnProgress | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> ImportReport:
+        """As `import_files`, from files that are open already; `origin` says where they came from."""
+        name = checked_name(name)
+        plan = make_plan(sources, roles or {})
         labels = [source.label for source in sources]
         with Staging(self._root) as folder:
-            info = self._fill(
-                folder,
-                read_all(sources, progress, check, plan.blocks),
-                plan,
-                name=name,
-                task=task,
-                labels=labels,
-            )
-            write_card(folder, dataclasses.replace(info, skipped=tuple(skipped)))
+            items = read_all(sources, progress, check, plan.blocks)
+            info = self._fill(folder, items, plan, name=name, task=task, labels=labels)
+            info = dataclasses.replace(info, skipped=tuple(skipped))
+            if origin is not None:
+                info = dataclasses.replace(
+                    info, origin=origin.id, licence=origin.licence, title=origin.title,
+                    split_rows=_split_rows(folder, info),
+                )  # fmt: skip
+            write_card(folder, info)
             if not info.rows_kept:
                 raise nothing_usable(sources, list(map(issue_of, stored_issues(folder))))
             with self._lock():
@@ -273,6 +302,7 @@ class DataLibrary:
             new = dataclasses.replace(
                 new, created_utc=old.created_utc, title=old.title, licence=old.licence, skipped=old.skipped,
                 origin=old.origin, num_skipped=carry_marks(place, folder),
+                split_rows=_split_rows(folder, new) if old.split_rows else {},
             )  # fmt: skip
             new = with_steps_of(self._home, place, folder, present, new, progress=progress, check=check)
             write_card(folder, new)
@@ -438,6 +468,13 @@ class DataLibrary:
     def _lock(self) -> filelock.BaseFileLock:
         self._root.mkdir(parents=True, exist_ok=True)
         return filelock.FileLock(self._root / ".lock", timeout=60)
+
+
+def _split_rows(folder: Path, info: DatasetInfo) -> dict[str, int]:
+    """How many rows each split has, as the column says; {} where there is none."""
+    if SPLIT not in info.columns:
+        return {}
+    return dict(Counter(filter(None, Dataset(folder, info).cells(SPLIT))))
 
 
 def _unchanged(items: Iterator[Numbered], original: Dataset, maker: ExampleMaker) -> Iterator[Numbered]:

@@ -21,8 +21,11 @@ from engine.messages import (
     DatasetInfo,
     DeleteData,
     Done,
+    HubDataInfo,
     ImportData,
+    ImportHubData,
     ImportReport,
+    LookUpHubData,
     PreviewData,
     ReadRows,
     RenameData,
@@ -43,6 +46,8 @@ def handlers(home: Home) -> Handlers:
     desk = _Desk(home)
     return {
         ImportData: desk.import_data,
+        LookUpHubData: desk.look_up,
+        ImportHubData: desk.import_hub_data,
         PreviewData: desk.preview,
         ReadRows: desk.read_rows,
         SetRoles: desk.set_roles,
@@ -69,6 +74,16 @@ class _Desk:
             progress=errand.progress, check=errand.check,
         )  # fmt: skip
         return _for_the_pipe(report)
+
+    def look_up(self, request: LookUpHubData, errand: Errand) -> HubDataInfo:
+        from engine.data.hub_data import look_up
+
+        return look_up(self._home, request.repo_id, request.revision, request.subset, errand.check)
+
+    def import_hub_data(self, request: ImportHubData, errand: Errand) -> ImportReport:
+        from engine.data.hub_data import import_hub_data
+
+        return _for_the_pipe(import_hub_data(self._home, request, errand.progress, errand.check))
 
     def preview(self, request: PreviewData, errand: Errand) -> DataPreview:
         return self._library.preview(request.paths, request.num_rows, text_unit=request.text_unit)

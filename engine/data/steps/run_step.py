@@ -94,7 +94,7 @@ def _next_card(
     first = DataVersion(old.hash, old.rows_kept)
     new = DataVersion(writer.hash(roles), writer.num_rows)
     steps = (*old.steps, step)
-    is_split = any(get_step(each.kind).kind.family == "split" for each in steps)
+    is_split = bool(old.split_rows) or any(get_step(each.kind).kind.family == "split" for each in steps)
     return dataclasses.replace(
         old, hash=new.hash, rows_kept=new.num_rows, columns=tuple(writer.columns), roles=roles, steps=steps,
         original_rows=old.original_rows or old.rows_kept, versions=(*(old.versions or (first,)), new),
