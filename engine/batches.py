@@ -54,8 +54,12 @@ class BatchPlan:
         gradient_accumulation_steps: int,
         seed: int,
         group_by_length: bool,
+        shortest_first: bool = False,
     ) -> None:
-        """`lengths` in tokens, one a row; raises ValueError if there are none."""
+        """`lengths` in tokens, one a row; raises ValueError if there are none.
+
+        With `shortest_first` the first epoch goes from short rows to long ones (a curriculum).
+        """
         if not len(lengths):
             raise ValueError("a plan needs at least one row")
         self._lengths = np.asarray(lengths)
@@ -63,6 +67,7 @@ class BatchPlan:
         self._accumulation = gradient_accumulation_steps
         self._seed = seed
         self._grouped = group_by_length
+        self._shortest_first = shortest_first
         num_micro = math.ceil(len(lengths) / micro_batch_size)
         self.steps_per_epoch = math.ceil(num_micro / gradient_accumulation_steps)
         self._epoch = -1
@@ -79,15 +84,20 @@ class BatchPlan:
     def _shuffled(self, epoch: int) -> list[tuple[int, ...]]:
         generator = np.random.Generator(np.random.PCG64([self._seed, epoch]))
         order = generator.permutation(len(self._lengths))
+        if self._shortest_first and epoch == 0:
+            return self._cut(order[np.argsort(self._lengths[order], kind="stable")])
         if self._grouped:
             order = self._sorted_within_groups(order)
-        cut = [tuple(order[i : i + self._micro].tolist()) for i in range(0, len(order), self._micro)]
+        cut = self._cut(order)
         if self._grouped:
             # The short batch stays last, so that an epoch always has the same sizes of steps.
             whole = [batch for batch in cut if len(batch) == self._micro]
             rest = [batch for batch in cut if len(batch) < self._micro]
             cut = [whole[i] for i in generator.permutation(len(whole))] + rest
         return cut
+
+    def _cut(self, order: np.ndarray) -> list[tuple[int, ...]]:
+        return [tuple(order[i : i + self._micro].tolist()) for i in range(0, len(order), self._micro)]
 
     def _sorted_within_groups(self, order: np.ndarray) -> np.ndarray:
         size = self._micro * GROUP_MICRO_BATCHES

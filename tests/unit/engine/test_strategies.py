@@ -21,7 +21,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from engine.batches import Batch
+from engine.batches import Batch, BatchPlan
 from engine.errors import UserError
 from engine.loss import completion_loss
 from engine.recipe import Recipe
@@ -308,6 +308,28 @@ def test_the_figure_that_decides() -> None:
     assert figure("accuracy", 1.5, {"accuracy": 0.5}) == 0.5
     with pytest.raises(UserError, match=r"val_loss, accuracy"):
         figure("bleu", 1.5, {"accuracy": 0.5})
+
+
+# ------------------------------------------------------------------------------------------ curriculum
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_the_first_epoch_goes_from_short_to_long(grouped: bool) -> None:
+    lengths = torch.randint(3, 60, (50,), generator=torch.Generator().manual_seed(0)).tolist()
+    options: dict[str, Any] = {"micro_batch_size": 4, "gradient_accumulation_steps": 2, "seed": 3}
+
+    def plan(shortest_first: bool) -> BatchPlan:
+        return BatchPlan(lengths, group_by_length=grouped, shortest_first=shortest_first, **options)
+
+    taught, usual = plan(True), plan(False)
+    epoch = taught.steps_per_epoch
+    seen = [i for step in range(1, epoch + 1) for micro in taught.step(step) for i in micro]
+    assert [lengths[i] for i in seen] == sorted(lengths)
+    assert sorted(seen) == list(range(50))
+    assert [taught.step(s) for s in range(epoch + 1, 2 * epoch + 1)] == [
+        usual.step(s) for s in range(epoch + 1, 2 * epoch + 1)
+    ]
+    assert plan(True).step(3) == taught.step(3), "a function of seed and step alone"
 
 
 # ---------------------------------------------------------------------------------------- distillation
