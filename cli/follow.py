@@ -18,6 +18,7 @@ from typing import Any
 from cli.terminal import Terminal, duration_text, loss_text, shortened
 from engine import messages as m
 from engine.journal import read_journal
+from engine.metrics import METRICS
 from engine.processes import is_alive, log_tail, send_command
 
 POLL_S = 0.2
@@ -105,10 +106,7 @@ class Follower:
             case m.StepFinished():
                 self._show_step(event)
             case m.EvalFinished():
-                self._terminal.note(
-                    f"step {event.step}: validation loss {loss_text(event.val_loss)}, "
-                    f"perplexity {loss_text(event.perplexity)}"
-                )
+                self._terminal.note(_eval_text(event))
             case m.SampleGenerated():
                 prompt, text = shortened(event.prompt, 90), shortened(event.text, 300) or "(nothing)"
                 self._terminal.note(f"step {event.step}: {prompt}\n    {text}")
@@ -180,3 +178,24 @@ def _prepared_text(event: m.DataPrepared) -> str:
     if event.num_skipped_rows:
         text += f"; {event.num_skipped_rows:,} rows were left out, since nothing of them would be trained"
     return text
+
+
+def _eval_text(event: m.EvalFinished) -> str:
+    """The loss, and the task's first figures; a perplexity where the loss is one of tokens."""
+    parts = [f"validation loss {loss_text(event.val_loss)}"]
+    if event.perplexity is not None:
+        parts.append(f"perplexity {loss_text(event.perplexity)}")
+    parts += [
+        f"{METRICS[name].title.lower()} {figure_text(name, value)}" for name, value in _first(event.metrics)
+    ]
+    return f"step {event.step}: " + ", ".join(parts)
+
+
+def _first(figures: dict[str, float]) -> list[tuple[str, float]]:
+    """In the order of the registry, the first three that it knows."""
+    return [(name, figures[name]) for name in METRICS if name in figures][:3]
+
+
+def figure_text(name: str, value: float) -> str:
+    """A figure as the registry wants it written."""
+    return f"{value:.1%}" if METRICS[name].format == "percent" else f"{value:.3f}"

@@ -30,7 +30,8 @@ class LiveRun(QObject):
 
     `status` is one of queued, running, paused, finished, stopped, failed, interrupted. `series` maps a metric
     (train_loss, val_loss, perplexity, learning_rate, grad_norm, tokens_per_second, memory_bytes,
-    cpu_percent, machine_memory_percent, gpu_percent, gpu_memory_bytes) to {step: value}, each step once.
+    cpu_percent, machine_memory_percent, gpu_percent, gpu_memory_bytes, and the task's own by the ids of
+    engine.metrics) to {step: value}, each step once.
     """
 
     changed = Signal()
@@ -98,6 +99,8 @@ class LiveRun(QObject):
                 self._note(event.step, event, "gpu_percent", "gpu_memory_bytes")
             case m.EvalFinished():
                 self._note(event.step, event, "val_loss", "perplexity")
+                for name, value in event.metrics.items():
+                    self._keep(event.step, name, value)
                 if event.val_loss is not None:
                     self.best_val_loss = min(event.val_loss, self.best_val_loss or event.val_loss)
             case m.SampleGenerated():
@@ -126,10 +129,13 @@ class LiveRun(QObject):
         for name in names:
             value = getattr(event, name)
             if value is not None:
-                series = self.series[name]
-                if step in series:
-                    self.rewrites[name] += 1
-                series[step] = value
+                self._keep(step, name, value)
+
+    def _keep(self, step: int, name: str, value: float) -> None:
+        series = self.series[name]
+        if step in series:
+            self.rewrites[name] += 1
+        series[step] = value
 
 
 class Found(NamedTuple):

@@ -112,6 +112,8 @@ class Folded:
 
     def _on_eval(self, event: dict[str, Any]) -> None:
         self._note(event, EVAL_METRICS)
+        figures = event.get("metrics") or {}
+        self._note({"step": event["step"], **figures}, tuple(figures))
 
     def _on_sample(self, event: dict[str, Any]) -> None:
         self.samples[int(event["step"]), int(event["prompt_index"])] = {

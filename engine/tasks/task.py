@@ -21,6 +21,7 @@ from engine.batches import Batch, validation_batches
 from engine.data.dataset import Dataset
 from engine.data.examples import Example
 from engine.messages import Predicted
+from engine.metrics import METRICS
 from engine.recipe import Recipe
 
 EVAL_BATCH_ROWS = 8
@@ -77,6 +78,9 @@ class Task(ABC):
     def encode(self, examples: Sequence[Example], tokenizer: Any) -> list[list[Any]]:
         """The EncodedRows of each example: mostly one, several for long contexts, none where nothing is learnt."""
 
+    def at_step(self, step: int) -> None:
+        """Called before the batches of optimiser step `step` are collated; for what is drawn anew at each step."""
+
     @abstractmethod
     def collate(self, rows: Sequence[Any], positions: Sequence[int], device: str) -> Batch: ...
 
@@ -123,10 +127,11 @@ class Task(ABC):
 
 
 def is_better(metric: str, value: float, best: float | None) -> bool:
-    """Whether a figure beats the best one so far; losses and perplexities are better when lower."""
+    """Whether a figure beats the best one so far."""
     if best is None:
         return True
-    return value < best if metric.endswith(("loss", "perplexity")) else value > best
+    higher_is_better = metric in METRICS and METRICS[metric].higher_is_better  # val_loss is not there
+    return value > best if higher_is_better else value < best
 
 
 def mean(total: float, count: int) -> float:

@@ -20,6 +20,8 @@ from engine.data.dataset import Dataset
 from engine.data.examples import Example, Labelled
 from engine.errors import UserError
 from engine.messages import Predicted, ScoredLabel
+from engine.metrics.classification import classification_metrics
+from engine.metrics.multi_label import multi_label_metrics
 from engine.models import load_with_head
 from engine.recipe import Recipe
 from engine.tasks.task import EvalResult, PinnedPrompt, Task, mean
@@ -170,12 +172,17 @@ class TextClassification(Task):
     def figures(self, rows: Sequence[Any], logits_NC: np.ndarray) -> dict[str, float]:
         """The figures that are worth watching while it trains."""
         if self.is_multi_label:
-            wanted = np.zeros(logits_NC.shape, bool)
+            wanted_NC = np.zeros(logits_NC.shape, bool)
             for place, row in enumerate(rows):
-                wanted[place, row.classes] = True
-            return {"accuracy": float(((logits_NC > 0) == wanted).all(axis=1).mean())}
-        wanted = np.asarray([row.classes[0] for row in rows])
-        return {"accuracy": float((logits_NC.argmax(axis=1) == wanted).mean())}
+                wanted_NC[place, row.classes] = True
+            return multi_label_metrics(wanted_NC, self.probabilities(logits_NC))
+        wanted_N = np.asarray([row.classes[0] for row in rows])
+        return classification_metrics(wanted_N, self.probabilities(logits_NC))
+
+    def probabilities(self, logits_NC: np.ndarray) -> np.ndarray:
+        """Shares of certainty, (rows, C) float64: of one class among all, or of each by itself."""
+        logits = torch.from_numpy(logits_NC).double()
+        return (logits.sigmoid() if self.is_multi_label else logits.softmax(dim=-1)).numpy()
 
     # ---------------------------------------------------------------------------------------- samples
 
