@@ -121,6 +121,7 @@ class Training:
     def _train_step(self, step: int) -> None:
         """One optimiser step. Nothing is changed unless every number in it is finite."""
         started = time.monotonic()
+        self.task.at_step(step)
         batches = [self.task.collate(self.train_rows, rows, self.device) for rows in self.plan.step(step)]
         num_targets = sum(batch.num_targets for batch in batches)
         loss_sum = 0.0
