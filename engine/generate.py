@@ -23,6 +23,7 @@ from engine.errors import UserError
 from engine.home import Home
 from engine.llama_decoder import Session, pack
 from engine.messages import ChatMessage, Generated, SamplingSettings
+from engine.methods.prompted_decoder import is_soft_prompted, num_virtual_tokens, primed_cache
 
 if TYPE_CHECKING:
     from engine.models import LoadedModel
@@ -40,7 +41,7 @@ class Generator:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.end_ids = end_token_ids(model, tokenizer)
-        self._packed = pack(model)
+        self._packed = None if is_soft_prompted(model) else pack(model)
         self.loaded: LoadedModel | None = None
 
     @classmethod
@@ -103,7 +104,7 @@ class Generator:
         should_stop: Callable[[], bool] | None,
     ) -> Generated:
         started = time.perf_counter()
-        context = context_length(self.model)
+        context = context_length(self.model) - num_virtual_tokens(self.model)
         if len(prompt) >= context:
             raise UserError(
                 "prompt-too-long",
@@ -162,7 +163,7 @@ def generate_greedy(
         rows = [list(tokenizer(prompt)["input_ids"]) or [_first_id(tokenizer)] for prompt in prompts]
     else:
         rows = [prompt_ids(tokenizer, [*head, ChatMessage("user", prompt)]) for prompt in prompts]
-    longest, context = max(map(len, rows)), context_length(model)
+    longest, context = max(map(len, rows)), context_length(model) - num_virtual_tokens(model)
     if longest >= context:
         raise UserError(
             "prompt-too-long",
@@ -181,12 +182,15 @@ def _greedy_batch(model: Any, rows: list[list[int]], budget: int, ends: frozense
     longest = max(map(len, rows))
     ids_BT = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=device)
     mask_BT = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device)
+    base, cache = _start(model, len(rows))
+    before = num_virtual_tokens(model)
+    mask_BT = torch.cat([mask_BT.new_ones(len(rows), before), mask_BT], dim=1)
     position_B1 = mask_BT.sum(-1, keepdim=True)
-    position_BT = (mask_BT.cumsum(-1) - 1).clamp(min=0)
+    position_BT = (mask_BT.cumsum(-1) - 1).clamp(min=0)[:, before:]
     replies: list[list[int]] = [[] for _ in rows]
-    cache, running = _new_cache(model), set(range(len(rows)))
+    running = set(range(len(rows)))
     for _ in range(budget):
-        out = model(
+        out = base(
             input_ids=ids_BT, attention_mask=mask_BT, position_ids=position_BT,
             past_key_values=cache, use_cache=True, logits_to_keep=1,
         )  # fmt: skip
@@ -259,8 +263,7 @@ class CachedDecoder:
     """Any causal model of transformers, fed token by token with its keys and values kept."""
 
     def __init__(self, model: Any) -> None:
-        self._model = model
-        self._cache = _new_cache(model)
+        self._model, self._cache = _start(model, 1)
         self._device = model_device(model)
 
     def prefill(self, ids: Sequence[int]) -> torch.Tensor:
@@ -283,8 +286,11 @@ def model_device(model: Any) -> torch.device:
     return device
 
 
-def _new_cache(model: Any) -> Any:
-    return DynamicCache(config=model.config)
+def _start(model: Any, batch_size: int) -> tuple[Any, Any]:
+    """The model to call and the cache to begin with, which holds the virtual tokens where a run has learnt some."""
+    if is_soft_prompted(model):
+        return model.get_base_model(), primed_cache(model, batch_size)
+    return model, DynamicCache(config=model.config)
 
 
 @contextmanager

@@ -18,10 +18,12 @@ from engine.data.encode import load_tokenizer
 from engine.device import choose_device, choose_dtype
 from engine.errors import UserError
 from engine.home import Home
+from engine.methods.prompted_decoder import is_soft_prompted
 from engine.recipe import Recipe
 
 RESULT_NAME = "final"
 ADAPTER_CONFIG = "adapter_config.json"
+BOTTLENECK_CONFIG = "bottleneck_config.json"
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,10 @@ def load_for_inference(home: Home, source: str, device: str = "auto", dtype: str
     device = choose_device(device)
     model = load_causal_lm(found.base, dtype=getattr(torch, choose_dtype(dtype, device)), device=device)
     if found.adapter is not None:
-        model = with_adapter(model, found.adapter).get_base_model()
+        model = with_adapter(model, found.adapter)
+        # What peft put into the layers works in the base itself; learnt vectors in front of a row do not.
+        if hasattr(model, "get_base_model") and not is_soft_prompted(model):
+            model = model.get_base_model()
     model.eval().requires_grad_(False)
     tokenizer = load_tokenizer(found.adapter or found.base)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -192,8 +197,17 @@ def with_adapter(model: Any, adapter: Path | None) -> Any:
     """The base with what a run has saved beside it; the base itself where there is no adapter."""
     if adapter is None:
         return model
+    if (adapter / BOTTLENECK_CONFIG).exists():
+        from engine.methods.bottleneck_layers import load_adapter
+
+        return load_adapter(model, adapter)
     from peft import PeftModel
 
+    kind = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))["peft_type"]
+    if kind == "TRAINABLE_TOKENS":
+        words = len(load_tokenizer(adapter))
+        if words > model.get_input_embeddings().num_embeddings:
+            model.resize_token_embeddings(words, mean_resizing=False)
     return PeftModel.from_pretrained(model, str(adapter), autocast_adapter_dtype=False)
 
 
@@ -203,7 +217,7 @@ def _find_run(home: Home, run_id: str, step: str) -> Source:
     weights = _run_weights(folder, step)
     base = find_source(home, recipe.model)
     title = recipe.name + (f" @ {step}" if step else "")
-    if not (weights / ADAPTER_CONFIG).exists():
+    if not any((weights / name).exists() for name in (ADAPTER_CONFIG, BOTTLENECK_CONFIG)):
         return Source(weights, None, title, base.base_title)
     if base.adapter is not None:
         raise UserError(

@@ -20,6 +20,7 @@ from engine.errors import BugError
 from engine.generate import generate_greedy
 from engine.loss import IGNORE_INDEX, completion_loss, shift_labels
 from engine.messages import Predicted
+from engine.methods.prompted_decoder import hidden_states, is_soft_prompted
 from engine.models import load_for_training
 from engine.tasks.task import EvalResult, PinnedPrompt, Task, mean
 
@@ -69,8 +70,14 @@ class CausalLanguageModel(Task):
     def loss_sum(self, batch: Batch) -> Tensor:
         if not self._selects:
             return self._loss_from_logits(batch)
-        hidden_BTD = self._decoder.model(**batch.inputs, use_cache=False).last_hidden_state
-        return completion_loss(hidden_BTD, self._head.weight, batch.labels)
+        return completion_loss(self._states(batch.inputs["input_ids"]), self._head.weight, batch.labels)
+
+    def _states(self, input_ids_BT: Tensor) -> Tensor:
+        """Last hidden states of the row's own tokens."""
+        if is_soft_prompted(self.model):
+            return hidden_states(self.model, input_ids_BT)
+        hidden_BTD: Tensor = self._decoder.model(input_ids=input_ids_BT, use_cache=False).last_hidden_state
+        return hidden_BTD
 
     def evaluate(
         self, rows: Sequence[Any], *, device: str, on_batch: Callable[[int, int], None]
@@ -86,7 +93,8 @@ class CausalLanguageModel(Task):
         return EvalResult(mean(total, num_targets), num_targets)
 
     def _loss_from_logits(self, batch: Batch) -> Tensor:
-        logits_BTV = self.model(**batch.inputs, use_cache=False).logits
+        num_tokens = batch.labels.shape[1]  # virtual tokens may stand in front of them
+        logits_BTV = self.model(**batch.inputs, use_cache=False).logits[:, -num_tokens:]
         return functional.cross_entropy(
             logits_BTV.float().flatten(0, 1),
             batch.labels.flatten(),
@@ -111,8 +119,7 @@ class CausalLanguageModel(Task):
         self.model.eval()
         tokens_BT = torch.arange(1, 9, device=self._head.weight.device)[None]
         expected = float(self._loss_from_logits(Batch({"input_ids": tokens_BT}, tokens_BT, (0,), 8, 8)))
-        hidden_BTD = self._decoder.model(input_ids=tokens_BT, use_cache=False).last_hidden_state
-        found = float(completion_loss(hidden_BTD, self._head.weight, tokens_BT))
+        found = float(completion_loss(self._states(tokens_BT), self._head.weight, tokens_BT))
         self.model.train(was_training)
         return abs(found - expected) <= AGREEMENT * max(1.0, abs(expected))
 
