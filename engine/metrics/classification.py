@@ -156,7 +156,9 @@ class _Rows:
         if predictions is None and self.probabilities is None:
             raise ValueError("probabilities or predictions were expected")
         if self.probabilities is not None and not len(self.truth):
-            self.probabilities = self.probabilities.reshape(0, num_classes or self.probabilities.shape[-1])
+            self.probabilities = self.probabilities.reshape(
+                0, num_classes or self.probabilities.shape[-1] or 1
+            )
         chosen = self.probabilities.argmax(axis=1) if predictions is None else predictions  # type: ignore[union-attr]
         self.predicted: Ints = np.asarray(chosen, dtype=np.int64)
         self.num_classes = self._count(num_classes)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 KANA = re.compile("[\u3041-\u30ff]")
 WORD = re.compile(r"\w+")
-SENTENCE_END = re.compile(r"(?<=[。！？!?…])[”’」』）\"')]*|(?<=\.)[”’\"')]*(?=\s|$)|\n")
+SENTENCE_END = re.compile(r"[。！？!?…]+[”’」』）\"')]*|\.[”’\"')]*(?=\s|$)|\n")
 READ_TEXTS = 200
 
 
@@ -26,7 +26,7 @@ def language_of_texts(texts: Iterable[str]) -> str:
     """
     num_read = num_chinese = 0
     for text in texts:
-        if not WORD.search(text):
+        if not any(map(str.isalpha, text)):
             continue
         num_read += 1
         num_chinese += bool(HAN.search(text)) and not KANA.search(text)
