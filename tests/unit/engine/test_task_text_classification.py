@@ -36,7 +36,7 @@ def reviews(encoder_home: Home, tmp_path: Path) -> Home:
 
 def recipe(**changes: object) -> Recipe:
     wished = {
-        "model": "tiny-encoder", "data": "reviews", "method": "full", "num_steps": 40, "learning_rate": 5e-4,
+        "model": "tiny-encoder", "data": "reviews", "method": "full", "num_steps": 80, "learning_rate": 3e-4,
         "dtype": "float32", "task": "text-classification",
     }  # fmt: skip
     return Recipe.from_dict(wished | changes).resolved(num_rows=72, num_cores=1)
@@ -66,7 +66,7 @@ def test_the_loss_is_that_of_transformers(reviews: Home) -> None:
 def test_it_learns_and_the_folder_opens_in_plain_transformers(
     reviews: Home, tmp_path: Path, tiny_encoder: Path, method: str
 ) -> None:
-    rate = 5e-4 if method == "full" else 5e-3
+    rate = 3e-4 if method == "full" else 5e-3
     parts = assemble(reviews, recipe(method=method, learning_rate=rate), device="cpu", dtype="float32")
     outside = Recorder()
     parts.training(tmp_path, outside).run(None)
