@@ -23,6 +23,9 @@ FILE_NAME = "task.json"
 _PLACES = {
     "causal-lm": ("engine.tasks.causal_lm", "CausalLanguageModel"),
     "text-classification": ("engine.tasks.text_classification", "TextClassification"),
+    "token-classification": ("engine.tasks.token_classification", "TokenClassification"),
+    "question-answering": ("engine.tasks.question_answering", "QuestionAnswering"),
+    "embedding": ("engine.tasks.embedding", "Embedding"),
     "seq2seq": ("engine.tasks.seq2seq", "SequenceToSequence"),
     "masked-lm": ("engine.tasks.masked_lm", "MaskedLanguageModel"),
 }
