@@ -75,7 +75,10 @@ def cmrc_pieces(text: str) -> list[str]:
     """A text as CMRC 2018 cuts it: Chinese characters, and the words between them; its marks are left out."""
     pieces: list[str] = []
     for part in CHINESE_CHARACTER.split(text.lower().strip().translate(WITHOUT_CMRC_MARKS)):
-        pieces += [part] if CHINESE_CHARACTER.fullmatch(part) else _latin_tokenizer().tokenize(part)
+        if CHINESE_CHARACTER.fullmatch(part):
+            pieces.append(part)
+        elif part.strip():
+            pieces += _latin_tokenizer().tokenize(part)
     return pieces
 
 
