@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -121,22 +122,15 @@ def _labels_in(text: str, separator: str) -> tuple[str, ...]:
 def find_separator(values: Sequence[Any]) -> str:
     """What stands between the labels of a cell, judged from some cells; "" if each holds one label.
 
-    It is one where the parts are labels that come again, in other company or alone: "a;b", "b;c", "a".
+    It is one where the parts are labels that come again in other cells, in other company or alone: "a;b", "b;c", "a".
     """
-    texts = [value.strip() for value in values if isinstance(value, str) and value.strip()]
+    cells = {value.strip() for value in values if isinstance(value, str) and value.strip()}
     for separator in (";", "|", "；"):
-        lists = [[part.strip() for part in text.split(separator)] for text in texts]
-        several = [parts for parts in lists if len(parts) > 1]
-        if len(several) < 2 or len(several) * 20 < len(texts):
-            continue
-        rows_of: dict[str, int] = {}
-        for parts in lists:
-            for part in dict.fromkeys(parts):
-                rows_of[part] = rows_of.get(part, 0) + 1
-        used = [part for parts in several for part in parts]
-        again = sum(rows_of[part] > 1 for part in used)
-        is_short = all(part and len(part) <= 60 for part in used)
-        if is_short and again * 10 >= len(used) * 8 and len(rows_of) < len(set(texts)) + len(several):
+        lists = [{part.strip() for part in cell.split(separator)} for cell in sorted(cells)]
+        num_cells = Counter(part for parts in lists for part in parts)
+        used = [part for parts in lists if len(parts) > 1 for part in parts]
+        again = sum(num_cells[part] > 1 for part in used)
+        if used and all(0 < len(part) <= 60 for part in used) and again * 10 >= len(used) * 8:
             return separator
     return ""
 

@@ -317,8 +317,8 @@ class ExampleMaker:
 
     def _text(self, values: Mapping[str, Any], role: str, *, may_be_lines: bool = False) -> str:
         column, value = self._column[role], self._value(values, role)
-        if value is None or value == "":
-            raise RowProblem("empty-value", column, value or "null" if value is None else "")
+        if value is None or value in ("", []):
+            raise RowProblem("empty-value", column, "null" if value is None else str(value))
         if may_be_lines and type(value) is list and value and all(type(line) is str for line in value):
             value = "\n".join(value)
         text = self._as_text(column, value)

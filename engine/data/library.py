@@ -223,7 +223,7 @@ class DataLibrary:
     ) -> ImportReport:
         """As `import_files`, from files that are open already; `origin` says where they came from."""
         name = checked_name(name)
-        plan = make_plan(sources, roles or {})
+        plan = make_plan(sources, roles or {}, task)
         labels = [source.label for source in sources]
         with Staging(self._root) as folder:
             items = read_all(sources, progress, check, plan.blocks)

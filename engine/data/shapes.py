@@ -101,6 +101,7 @@ SCORES = (
     "分数",
     "得分",
 )
+ID_NAMES = ("id", "_id", "uuid", "guid", "row_id", "编号")
 TRANSLATED = (
     ("source", "target"), ("src", "tgt"), ("english", "chinese"), ("原文", "译文"), ("source_text", "target_text"),
     ("源文本", "目标文本"), ("英文", "中文"), ("中文", "英文"), ("chinese", "english"),
@@ -277,17 +278,16 @@ def _translated(columns: Sequence[str], by_name: Mapping[str, str], rows: Rows) 
 
 def _by_texts(columns: Sequence[str], by_name: Mapping[str, str], rows: Rows) -> Shape:
     """By which columns hold text at all."""
-    texts = [column for column in columns if holds_text(column, rows)]
+    texts = [column for column in columns if holds_text(column, rows) and _plain(column) not in ID_NAMES]
+    lines = [column for column in columns if holds_lines(column, rows)]
     if labelled := _labelled(columns, by_name, texts, rows):
         return labelled
-    for name in LINES:
-        if name in by_name and holds_lines(by_name[name], rows):
-            return _shape("text", columns, {by_name[name]: "text"}, "lines-column")
-    for name in TEXT:
-        if name in by_name and by_name[name] in texts:
-            return _shape("text", columns, {by_name[name]: "text"}, "text-column")
-    if len(texts) == 1:
-        return _shape("text", columns, {texts[0]: "text"}, "only-column")
+    text = next((by_name[name] for name in LINES if by_name.get(name) in lines), "")
+    if text or (len(lines) == 1 and not texts):
+        return _shape("text", columns, {text or lines[0]: "text"}, "lines-column")
+    text = next((by_name[name] for name in TEXT if by_name.get(name) in texts), "")
+    if text or len(texts) == 1:
+        return _shape("text", columns, {text or texts[0]: "text"}, "text-column" if text else "only-column")
     if len(texts) == 2 and len(columns) == 2 and not {"chosen", "rejected"} & set(by_name):
         pair = {texts[0]: "prompt", texts[1]: "completion"}
         return _shape("prompt-completion", columns, pair, "two-columns")
