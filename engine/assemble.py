@@ -20,6 +20,7 @@ from engine.methods.method import Method
 from engine.models import find_source
 from engine.prepare import PreparedRows, open_dataset, prepare_rows
 from engine.recipe import Recipe
+from engine.strategies.teacher import load_teacher
 from engine.tasks import make_task, task_class
 from engine.tasks.task import Task
 
@@ -37,6 +38,7 @@ class Parts:
     tokenizer: Any
     rows: PreparedRows
     device: str
+    teacher: Any = None
 
     @property
     def num_parameters(self) -> int:
@@ -52,7 +54,7 @@ class Parts:
             recipe=self.recipe, folder=folder, task=self.task, model=self.model, tokenizer=self.tokenizer,
             method=self.method, device=self.device, train_rows=self.rows.train,
             train_row_numbers=self.rows.train_numbers, val_rows=self.rows.val, prompts=self.rows.prompts,
-            outside=outside,
+            outside=outside, teacher=self.teacher,
         )  # fmt: skip
 
 
@@ -85,9 +87,11 @@ def assemble(
     model = method.prepare(task.load_model(base, dtype=getattr(torch, dtype), device=device), recipe, task)
     task.attach(model, tokenizer)
 
+    teacher = load_teacher(home, recipe, task, tokenizer, device=device, dtype=getattr(torch, dtype))
+
     on_phase("preparing-data", 0, 0)
     rows = prepare_rows(
         dataset, recipe, task, tokenizer, NUM_PINNED_PROMPTS,
         lambda _phase, done, total, _unit: on_phase("preparing-data", done, total),
     )  # fmt: skip
-    return Parts(recipe, task, method, model, tokenizer, rows, device)
+    return Parts(recipe, task, method, model, tokenizer, rows, device, teacher)

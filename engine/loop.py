@@ -31,8 +31,9 @@ from engine.checkpoint import (
 from engine.errors import UserError
 from engine.methods.method import Method
 from engine.models import RESULT_NAME
-from engine.optimizer import MasterAdamW, learning_rate_at
 from engine.recipe import Recipe
+from engine.strategies.early_stopping import figure
+from engine.strategies.training import Strategies
 from engine.tasks import save_task
 from engine.tasks.task import EvalResult, PinnedPrompt, Task, is_better
 
@@ -58,7 +59,7 @@ class StopAsked(Exception):
 class Training:
     """Everything that one run trains with. `model` is prepared: what requires a gradient is trained.
 
-    `task` has the model attached.
+    `task` has the model attached. `teacher` is a model to learn from besides, or None.
     """
 
     recipe: Recipe
@@ -73,16 +74,18 @@ class Training:
     val_rows: Sequence[EncodedRow]
     prompts: Sequence[PinnedPrompt]
     outside: Outside
+    teacher: Any = None
 
     def __post_init__(self) -> None:
         recipe = self.recipe
-        self.optimizer = MasterAdamW(self.model.parameters(), weight_decay=recipe.weight_decay)
+        self.strategies = Strategies(recipe, self.task, self.model, self.method, self.teacher)
         self.plan = BatchPlan(
             [len(row.input_ids) for row in self.train_rows],
             micro_batch_size=recipe.micro_batch_size,
             gradient_accumulation_steps=recipe.gradient_accumulation_steps,
             seed=recipe.seed,
             group_by_length=recipe.group_by_length,
+            shortest_first=recipe.curriculum == "length",
         )
         self.state = TrainingState(0, 0.0, None, None)
         self._saved_step = 0  # of the newest checkpoint that is known to be whole
@@ -91,7 +94,7 @@ class Training:
     # ------------------------------------------------------------------------------- from start to end
 
     def run(self, resume_from: int | None) -> None:
-        """Train to the recipe's last step, or until a stop is asked for; the end is an event.
+        """Train to the recipe's last step, until it gets no better or a stop is asked for; the end is an event.
 
         Raises:
             UserError: "loss-not-finite", before the weights of that step are touched; "checkpoint-damaged".
@@ -105,10 +108,10 @@ class Training:
                 self._sample()
             else:
                 self.state, tensors = load_checkpoint(self.folder, resume_from)
-                self.optimizer.load_state(tensors)
+                self.strategies.load_state(tensors)
                 self._saved_step = resume_from
             self._phase("training")
-            while self.state.step < num_steps:
+            while self.state.step < num_steps and not self.strategies.is_over:
                 self._obey()
                 self._train_step(self.state.step + 1)
                 self._look_and_save()
@@ -124,20 +127,13 @@ class Training:
         self.task.at_step(step)
         batches = [self.task.collate(self.train_rows, rows, self.device) for rows in self.plan.step(step)]
         num_targets = sum(batch.num_targets for batch in batches)
-        loss_sum = 0.0
-        self.model.train()
-        for batch in batches:
-            loss = self.task.loss_sum(batch)
-            # Every target of the step weighs the same, in whichever micro batch it lies.
-            (loss / max(1, num_targets)).backward()
-            self.optimizer.collect()
-            loss_sum += float(loss.detach())
+        self.strategies.begin_step(step)
+        loss_sum = sum(self.strategies.learn(batch, num_targets) for batch in batches)
         train_loss = loss_sum / max(1, num_targets)
-        grad_norm = self.optimizer.grad_norm()
+        grad_norm = self.strategies.grad_norm()
         if not (math.isfinite(train_loss) and math.isfinite(grad_norm)):
             self._refuse(step, train_loss, [row for batch in batches for row in batch.rows])
-        learning_rate = self._learning_rate(step)
-        self.optimizer.step(learning_rate, grad_norm=grad_norm, max_grad_norm=self.recipe.max_grad_norm)
+        learning_rate = self.strategies.end_step(step, grad_norm)
 
         seconds = time.monotonic() - started
         num_tokens = sum(batch.num_tokens for batch in batches)
@@ -156,9 +152,10 @@ class Training:
         """After a step: validation, samples and a checkpoint, where they are due."""
         step, last = self.state.step, self.state.step == self.recipe.num_steps
         evaluates = last or step % (self.recipe.eval_every_steps or 1) == 0
-        saves = last or step % (self.recipe.save_every_steps or 1) == 0
         if evaluates:
             self._evaluate()
+        last = last or self.strategies.is_over
+        saves = last or step % (self.recipe.save_every_steps or 1) == 0
         if saves:
             self._sample()
             self._save()
@@ -222,7 +219,8 @@ class Training:
         def on_batch(done: int, total: int) -> None:
             self._phase("evaluating", done, total) if done % 8 == 0 else None
 
-        found = self.task.evaluate(self.val_rows, device=self.device, on_batch=on_batch)
+        with self.strategies.final_weights():
+            found = self.task.evaluate(self.val_rows, device=self.device, on_batch=on_batch)
         finite = math.isfinite(found.loss)
         self._note_best(found)
         self.outside.tell(
@@ -239,14 +237,17 @@ class Training:
         loss = found.loss if math.isfinite(found.loss) else None
         if loss is not None and (state.best_val_loss is None or loss < state.best_val_loss):
             state = dataclasses.replace(state, best_val_loss=loss)
-        value = loss if by == "val_loss" else found.metrics.get(by)
+        value = figure(by, loss, found.metrics)
         if value is not None and is_better(by, value, state.best_value):
             state = dataclasses.replace(state, best_value=value, best_step=state.step)
         self.state = state
+        if state.step:  # the untuned model is no validation of the run
+            self.strategies.note_validation(value)
 
     def _sample(self) -> None:
         self._phase("sampling", 0, len(self.prompts))
-        texts = self.task.sample(self.prompts)
+        with self.strategies.final_weights():
+            texts = self.task.sample(self.prompts)
         for index, (pinned, text) in enumerate(zip(self.prompts, texts, strict=True)):
             self.outside.tell(
                 m.SampleGenerated(self.state.step, index, pinned.prompt, text, pinned.reference)
@@ -259,7 +260,7 @@ class Training:
         if step == self._saved_step:
             return
         self._phase("saving")
-        num_bytes = save_checkpoint(self.folder, self.state, self.optimizer.state(), self._save_weights)
+        num_bytes = save_checkpoint(self.folder, self.state, self.strategies.state(), self._save_weights)
         self._saved_step = step
         path = checkpoint_path(self.folder, step).relative_to(self.folder).as_posix()
         self.outside.tell(
@@ -285,16 +286,10 @@ class Training:
         )
 
     def _save_weights(self, folder: Path) -> None:
-        self.method.save(self.model, folder)
+        with self.strategies.final_weights():
+            self.method.save(self.model, folder)
         self.tokenizer.save_pretrained(folder)
         save_task(folder, self.task)
-
-    def _learning_rate(self, step: int) -> float:
-        recipe = self.recipe
-        return learning_rate_at(
-            step, peak=recipe.learning_rate or 0.0, schedule=recipe.schedule,
-            warmup_steps=recipe.warmup_steps or 0, num_steps=recipe.num_steps or 1,
-        )  # fmt: skip
 
     def _phase(self, phase: str, done: int = 0, total: int = 0) -> None:
         self.outside.tell(m.PhaseChanged(phase, done, total))

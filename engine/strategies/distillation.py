@@ -21,11 +21,15 @@ from engine.recipe import Recipe
 
 
 class _Watch:
-    """What a model computed last: the states of its last layer, and its logits where they were made whole."""
+    """What a model computed last: the states of its last layer, and its logits where they were made whole.
 
-    def __init__(self, model: Any) -> None:
+    What it computes while it `is_training` or is judged, whichever is asked for; the rest is passed over.
+    """
+
+    def __init__(self, model: Any, *, is_training: bool) -> None:
         self.hidden_BTD: Tensor | None = None
         self.logits: Tensor | None = None
+        self._is_training = is_training
         model.register_forward_hook(self._take_logits)
         _body(model).register_forward_hook(self._take_hidden)
 
@@ -34,10 +38,12 @@ class _Watch:
         self.hidden_BTD = self.logits = None
 
     def _take_logits(self, module: Any, inputs: Any, output: Any) -> None:
-        self.logits = getattr(output, "logits", None)
+        if module.training is self._is_training:
+            self.logits = getattr(output, "logits", None)
 
     def _take_hidden(self, module: Any, inputs: Any, output: Any) -> None:
-        self.hidden_BTD = output.last_hidden_state
+        if module.training is self._is_training:
+            self.hidden_BTD = output.last_hidden_state
 
 
 class Distillation:
@@ -48,7 +54,8 @@ class Distillation:
         self._recipe = recipe
         self._student, self._teacher = _plain(student), _plain(teacher).eval().requires_grad_(False)
         _require_same_width(self._student, self._teacher, recipe)
-        self._ours, self._theirs = _Watch(self._student), _Watch(self._teacher)
+        self._ours = _Watch(self._student, is_training=True)
+        self._theirs = _Watch(self._teacher, is_training=False)
 
     def mixed(self, task_loss: Tensor, batch: Batch) -> Tensor:
         """The task's summed loss and the teacher's part, by the recipe's weights.
@@ -173,32 +180,6 @@ class _ChunkedDistillation(torch.autograd.Function):
             None,
             None,
         )
-
-
-# ------------------------------------------------------------------------------------- what a teacher must be
-
-
-def require_same_tokens(student: Any, teacher: Any, *, name: str) -> None:
-    """Raises UserError "teacher-unfit" unless both tokenizers give the same numbers to the same pieces."""
-    if student.get_vocab() != teacher.get_vocab():
-        raise UserError(
-            "teacher-unfit",
-            "The teacher {teacher} cuts texts into other tokens than the model that learns, so that their answers "
-            "cannot be compared. Choose a teacher of the same family.",
-            teacher=name,
-        )  # fmt: skip
-
-
-def require_same_labels(labels: list[str], teacher: Any, *, name: str) -> None:
-    """Raises UserError "teacher-unfit" unless the teacher tells the same labels apart, in the same order."""
-    known = [str(label) for _, label in sorted(teacher.config.id2label.items())]
-    if known != labels:
-        raise UserError(
-            "teacher-unfit",
-            "The teacher {teacher} knows the labels {known}; this data set has {labels}. Choose a model that was "
-            "tuned on the same labels.",
-            teacher=name, known=", ".join(known), labels=", ".join(labels),
-        )  # fmt: skip
 
 
 def _require_same_width(student: Any, teacher: Any, recipe: Recipe) -> None:

@@ -16,21 +16,21 @@ def higher_is_better(metric: str) -> bool:
     return known.higher_is_better if known else not metric.endswith(("loss", "perplexity"))
 
 
-def figure(metric: str, loss: float, metrics: Mapping[str, float]) -> float:
-    """The figure that a recipe's `best_by` names.
+def figure(metric: str, loss: float | None, metrics: Mapping[str, float]) -> float | None:
+    """The figure that a recipe's `best_by` names; None where it is not defined on these rows.
 
     Raises:
         UserError: "metric-unknown", with those that there are.
     """
     if metric in ("val_loss", "loss"):
         return loss
-    if metric not in metrics:
+    if metric not in metrics and metric not in METRICS:
         raise UserError(
             "metric-unknown",
             "best_by is {metric!r}, which this task does not measure. Choose one of {names}.",
             metric=metric, names=", ".join(["val_loss", *sorted(metrics)]),
         )  # fmt: skip
-    return metrics[metric]
+    return metrics.get(metric)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,6 @@ from engine.errors import UserError
 from engine.loop import Training
 from engine.methods import method_named
 from engine.models import load_causal_lm, load_for_training
-from engine.optimizer import MasterAdamW, learning_rate_at
 from engine.recipe import Recipe
 from engine.tasks.causal_lm import CausalLanguageModel
 from engine.tasks.task import PinnedPrompt
@@ -345,42 +343,3 @@ def test_grouped_batches_waste_little() -> None:
         return sum(max(lengths[i] for i in batch) * len(batch) for batch in steps)
 
     assert padded(True) < sum(lengths) * 1.06 < padded(False)
-
-
-def test_the_optimizer_is_adamw() -> None:
-    torch.manual_seed(0)
-    ours, theirs = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
-    theirs.load_state_dict(ours.state_dict())
-    optimizer = MasterAdamW(ours.parameters(), weight_decay=0.1)
-    reference = torch.optim.AdamW(
-        [{"params": [theirs.weight], "weight_decay": 0.1}, {"params": [theirs.bias], "weight_decay": 0.0}],
-        lr=0.01,
-    )
-    for _ in range(5):
-        x = torch.randn(7, 4)
-        ours(x).pow(2).sum().backward()
-        optimizer.collect()
-        norm = optimizer.grad_norm()
-        theirs(x).pow(2).sum().backward()
-        assert norm == pytest.approx(
-            float(torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)), rel=1e-5
-        )
-        optimizer.step(0.01, grad_norm=norm, max_grad_norm=1.0)
-        reference.step()
-        reference.zero_grad()
-        torch.testing.assert_close(ours.weight, theirs.weight)
-        torch.testing.assert_close(ours.bias, theirs.bias)
-
-
-def test_schedules() -> None:
-    def curve(schedule: str) -> list[float]:
-        return [
-            learning_rate_at(step, peak=1.0, schedule=schedule, warmup_steps=2, num_steps=10)
-            for step in range(1, 11)
-        ]
-
-    assert curve("constant") == pytest.approx([1 / 3, 2 / 3] + [1.0] * 8)
-    assert curve("linear")[2:] == pytest.approx([1 - i / 8 for i in range(8)])
-    cosine = curve("cosine")
-    assert cosine[2] == 1.0
-    assert all(a > b > 0 for a, b in itertools.pairwise(cosine[2:]))
