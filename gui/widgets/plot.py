@@ -6,8 +6,9 @@ Knows numbers and steps; nothing of runs.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,11 +33,17 @@ from PySide6.QtWidgets import (
 
 from gui.theme import theme
 from gui.widgets.plot_canvas import Canvas, Format, LegendEntry, dash
+from gui.widgets.plot_pyramid import Pyramid
 from gui.words import bind, language, tr
 
 REDRAW_MS = 100
 RAW_OPACITY = 0.25
 SMOOTH_POINTS = 600  # beyond, edges are not smoothed: it would cost ten times as much and show no difference
+MOST_NAMED = 8  # entries of the legend; so many colours there are
+# Beyond, lines are one pixel wide: a wide one of two points a column costs seven times as much, a dashed one two
+# hundred times, and where two points share a column neither width nor dash is seen.
+WIDE_POINTS = 10_000
+DASHED_PIXELS = 10_000
 
 Array = npt.NDArray[np.float64]
 
@@ -96,6 +103,9 @@ class Plot(QFrame):
         self._marks: tuple[Mark, ...] = ()
         self._x_end: float | None = None
         self._items: dict[str, pg.PlotDataItem] = {}
+        self._pyramids: dict[str, Pyramid] = {}
+        self._fine: dict[str, bool] = {}
+        self._view: tuple[float, ...] = ()
         self._follow, self._stale = True, False
         self._timer = QTimer(self, interval=REDRAW_MS, singleShot=True)
         self._timer.timeout.connect(self._draw_if_seen)
@@ -167,6 +177,10 @@ class Plot(QFrame):
         header.setSpacing(12)
         header.addWidget(heading)
         header.addLayout(self._legend)
+        self._named: list[tuple[str, str, int]] = []
+        self._more = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self._more.setProperty("role", "quiet")
+        header.addWidget(self._more)
         header.addWidget(self._readout, 1)
         self._axes = Canvas(self._format, small=self._small)
         self._waiting = QLabel(wordWrap=True, alignment=Qt.AlignmentFlag.AlignCenter)
@@ -187,6 +201,7 @@ class Plot(QFrame):
         self._axes.manual.connect(self._on_zoomed)
         self._axes.pointed.connect(self._on_pointed)
         self._axes.reset.connect(self.show_everything)
+        self._axes.moved.connect(self._on_view_moved)
 
     # --------------------------------------------------------------------------------------- drawing
 
@@ -203,31 +218,68 @@ class Plot(QFrame):
         drawn = {curve.key: curve for curve in self._curves if len(curve.x)}
         for key in [key for key in self._items if key not in drawn]:
             self._axes.removeItem(self._items.pop(key))
+            del self._pyramids[key], self._fine[key]
+        grown = set()
         for key, curve in drawn.items():
             if key not in self._items:
-                self._items[key] = self._new_item(curve)
-            smooth = len(curve.x) <= SMOOTH_POINTS and curve.kind != "raw"
-            self._items[key].setData(curve.x, curve.y, antialias=smooth)
-            if curve.kind == "line":  # a first value alone would be no line yet
-                self._items[key].setSymbol("o" if len(curve.x) == 1 else None)
+                self._items[key], self._pyramids[key] = self._new_item(curve), Pyramid()
+            if self._pyramids[key].update(curve.x, curve.y):
+                grown.add(key)
         self._draw_marks()
         self._draw_legend()
         self._say_newest()
         if self._follow:
+            self._stale = True  # while the view moves: everything is drawn afterwards
             self._fit(ease=True)
+            self._stale = False
+        self._draw_curves(grown)
+
+    def _draw_curves(self, grown: Collection[str] = ()) -> None:
+        """Give every item what is seen of its curve; only those that grew, where the view stayed as it was."""
+        box = self._axes.getPlotItem().vb
+        (first, last), (low, high) = box.viewRange()
+        view = (first, last, box.width(), box.height(), self._is_log)
+        moved, self._view = view != self._view, view
+        num_columns = max(64, int(box.width()))
+        changed = [
+            curve for curve in self._curves if curve.key in self._items and (moved or curve.key in grown)
+        ]
+        seen = {
+            curve.key: self._pyramids[curve.key].seen(first, last, num_columns, positive=self._is_log)
+            for curve in changed
+        }
+        num_points = sum(min(len(pyramid), 2 * num_columns) for pyramid in self._pyramids.values())
+        for curve in changed:
+            item, (x, y) = self._items[curve.key], seen[curve.key]
+            is_whole = len(x) <= num_columns
+            fine = num_points > WIDE_POINTS or _path_length(y, low, high, box.height()) > DASHED_PIXELS
+            if self._fine.get(curve.key) != fine:
+                self._fine[curve.key] = fine
+                self._dress(item, curve)
+            smooth = len(x) <= SMOOTH_POINTS and curve.kind != "raw" and num_points <= WIDE_POINTS
+            item.setData(x, y, antialias=smooth)
+            if curve.kind == "line":  # a first value alone would be no line yet
+                item.setSymbol("o" if len(curve.x) == 1 else None)
+            elif curve.kind == "points":
+                item.setSymbol("o" if is_whole else None)
+
+    @property
+    def num_touched(self) -> int:
+        """How many values were looked at so far to draw: grows with what is new and with pixels, not with length."""
+        return sum(pyramid.num_touched for pyramid in self._pyramids.values())
 
     def _new_item(self, curve: Curve) -> pg.PlotDataItem:
         item = pg.PlotDataItem()
-        item.opts["autoDownsampleFactor"] = 1.0  # two points a pixel; pyqtgraph would draw ten
         item.setZValue({"raw": 0, "line": 5, "points": 10}[curve.kind])
         item.setLogMode(False, self._is_log)
         self._axes.addItem(item)
+        self._fine[curve.key] = False
         self._dress(item, curve)
         return item
 
     def _dress(self, item: pg.PlotDataItem, curve: Curve) -> None:
         color = theme.series(curve.series)
-        item.setSymbol(None)
+        fine = self._fine[curve.key]
         item.setSymbolSize(6)
         item.setSymbolPen(pg.mkPen(color))
         item.setSymbolBrush(pg.mkBrush(color))
@@ -236,10 +288,11 @@ class Plot(QFrame):
                 color.setAlphaF(RAW_OPACITY)
                 item.setPen(pg.mkPen(color, width=1))
             case "line":
-                item.setPen(pg.mkPen(color, width=2, style=dash(curve.series)))
+                style = Qt.PenStyle.SolidLine if fine else dash(curve.series)
+                item.setPen(pg.mkPen(color, width=1 if fine else 2, style=style))
             case "points":
-                item.setPen(pg.mkPen(color, width=1.5, style=Qt.PenStyle.DashLine))
-                item.setSymbol("o")
+                style = Qt.PenStyle.SolidLine if fine else Qt.PenStyle.DashLine
+                item.setPen(pg.mkPen(color, width=1 if fine else 1.5, style=style))
 
     def _draw_marks(self) -> None:
         surface = theme.color("surface")
@@ -260,14 +313,16 @@ class Plot(QFrame):
         if self._small:
             return
         wanted = [(c.label, c.kind, c.series) for c in self._curves if c.kind != "raw" and len(c.x)]
-        have = [item.shown for item in self._entries()]
-        if wanted == have:
+        if wanted == self._named:
             return
+        self._named = wanted
         for entry in self._entries():
             self._legend.removeWidget(entry)
             entry.deleteLater()
-        for label, kind, series in wanted:
+        for label, kind, series in wanted[:MOST_NAMED]:
             self._legend.addWidget(LegendEntry(label, kind, series))
+        self._more.setText(f"+{len(wanted) - MOST_NAMED}" if len(wanted) > MOST_NAMED else "")
+        self._more.setToolTip("\n".join(tr(label) for label, _kind, _series in wanted[MOST_NAMED:]))
 
     def _entries(self) -> list[LegendEntry]:
         return [entry for entry in self.findChildren(LegendEntry) if self._legend.indexOf(entry) >= 0]
@@ -279,13 +334,13 @@ class Plot(QFrame):
             return
         first = min(0.0, *(float(curve.x[0]) for curve in curves))
         last = self._last_step(max(float(curve.x[-1]) for curve in curves))
-        low = min(float(curve.y.min()) for curve in curves)
-        high = max(float(curve.y.max()) for curve in curves)
+        extents = [self._pyramids[curve.key].extent(positive=self._is_log) for curve in curves]
+        ends = [extent for extent in extents if extent is not None]
+        if not ends:
+            return
+        low, high = min(low for low, _ in ends), max(high for _, high in ends)
         if self._is_log:
-            positive = [curve.y[curve.y > 0] for curve in curves]
-            if not any(map(len, positive)):
-                return
-            low, high = (np.log10(f(f(y) for y in positive if len(y))) for f in (min, max))
+            low, high = math.log10(low), math.log10(high)
         room = (high - low) * 0.06 or abs(high) * 0.05 or 1.0
         low, high = low - room, high + room
         if self._from_zero and not self._is_log:
@@ -327,9 +382,14 @@ class Plot(QFrame):
             item.setLogMode(False, self._is_log)
         self._draw_marks()
         self.show_everything()
+        self._draw_curves()
 
     def _on_zoomed(self) -> None:
         self._follow = False
+
+    def _on_view_moved(self) -> None:
+        if self.isVisible() and not self._stale:
+            self._draw_curves()
 
     def _on_mark_clicked(self, _item: Any, points: Any, event: Any) -> None:
         if len(points):
@@ -343,8 +403,7 @@ class Plot(QFrame):
         parts = []
         for curve in self._curves:
             if len(curve.x):
-                place = int(np.abs(curve.x - step).argmin())
-                parts.append((curve, place))
+                parts.append((curve, _nearest(curve.x, step)))
         nearest = min(parts, key=lambda part: abs(part[0].x[part[1]] - step))
         words = [tr("Step {step}", step=f"{int(nearest[0].x[nearest[1]]):,}")]
         words += [self._word(curve, place) for curve, place in parts if curve.kind != "raw"]
@@ -359,3 +418,14 @@ class Plot(QFrame):
         value = self._format(float(curve.y[place]))
         several = sum(1 for other in self._curves if other.kind != "raw") > 1
         return f"{tr(curve.label)} {value}" if several else value
+
+
+def _nearest(x: Array, place: float) -> int:
+    """Where in rising `x`, (n,) with n > 0, the value next to `place` stands."""
+    after = min(int(np.searchsorted(x, place)), len(x) - 1)
+    return after - 1 if after and place - x[after - 1] <= x[after] - place else after
+
+
+def _path_length(y: Array, low: float, high: float, height: float) -> float:
+    """About how many pixels a line through these values is long, its way to the right left out."""
+    return float(np.nansum(np.abs(np.diff(y)))) / ((high - low) or 1.0) * height

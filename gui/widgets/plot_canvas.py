@@ -59,6 +59,7 @@ class Canvas(pg.PlotWidget):  # type: ignore[misc]
     manual = Signal()
     pointed = Signal(object)
     reset = Signal()
+    moved = Signal()  # other steps are seen, or the same ones wider
 
     def __init__(self, format_value: Format, *, small: bool) -> None:
         self._value_axis = Axis("left", format_value)
@@ -69,11 +70,11 @@ class Canvas(pg.PlotWidget):  # type: ignore[misc]
         item = self.getPlotItem()
         item.hideButtons()
         item.setMenuEnabled(False)
-        item.setDownsampling(auto=True, mode="peak")  # for all curves: addItem takes it from here
-        item.setClipToView(True)
         item.vb.disableAutoRange()
         item.vb.setMouseEnabled(x=True, y=False)
         item.vb.sigRangeChangedManually.connect(lambda _axes: self.manual.emit())
+        for signal in (item.vb.sigXRangeChanged, item.vb.sigResized):
+            signal.connect(lambda *_: self.moved.emit())
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
