@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 IGNORE_INDEX = -100
 CHUNK_TOKENS = 256  # rows of logits that exist at once: 256 x 49,152 floats are 50 MB
@@ -50,6 +51,20 @@ def completion_loss(
         hidden_BTD[supervised], head_weight_VD, labels_BT[supervised], label_smoothing
     )
     return loss
+
+
+@torch.no_grad()
+def completion_scores(hidden_BTD: Tensor, head_weight_VD: Tensor, labels_BT: Tensor) -> tuple[float, int]:
+    """The loss of `completion_loss` without smoothing, and how many tokens the model would have chosen itself."""
+    supervised = labels_BT != IGNORE_INDEX
+    hidden_ND, labels_N = hidden_BTD[supervised], labels_BT[supervised]
+    nats, num_right = 0.0, 0
+    for start in range(0, len(labels_N), CHUNK_TOKENS):
+        labels_C = labels_N[start : start + CHUNK_TOKENS]
+        logits_CV = (hidden_ND[start : start + CHUNK_TOKENS] @ head_weight_VD.T).float()
+        nats += float(functional.cross_entropy(logits_CV, labels_C, reduction="sum"))
+        num_right += int((logits_CV.argmax(dim=-1) == labels_C).sum())
+    return nats, num_right
 
 
 def shift_labels(labels_BT: Tensor) -> Tensor:

@@ -75,6 +75,10 @@ def prepare_rows(
     train_places, val_places = choose_split(dataset, recipe)
     train, train_numbers, train_skipped = encode_rows(dataset, train_places, task, tokenizer, progress)
     val, val_numbers, val_skipped = encode_rows(dataset, val_places, task, tokenizer, progress)
+    if len(dataset) == 1 and not val:
+        held = recipe.num_val_rows(len(train))  # of a single long text the end is held out
+        train, val, val_numbers = train[: len(train) - held], train[len(train) - held :], [0] * held
+        train_numbers = [0] * len(train)
     if not train:
         raise UserError(
             "nothing-to-train",

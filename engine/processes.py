@@ -25,7 +25,7 @@ from engine.errors import UserError
 from engine.home import Home
 from engine.journal import JournalWriter, read_journal
 from engine.messages import RunCommand, RunCreated, from_json, to_json
-from engine.recipe import Recipe, kind_of_config, settled_task
+from engine.recipe import Recipe, kind_of_config, num_pieces, settled_task
 
 log = logging.getLogger("tunebench.processes")
 
@@ -56,10 +56,13 @@ def create_run(home: Home, recipe: Recipe) -> str:
         )  # fmt: skip
     model_title = _model_title(home, recipe.model)
     recipe = recipe.replace(task=settled_task(recipe, data["shape"], _model_kind(home, recipe.model)))
+    split_train = data.get("split_rows", {}).get("train")
+    share = num_pieces(data["shape"], data["rows_kept"], data["num_bytes"], recipe.max_seq_len)
+    per_row = share // max(1, data["rows_kept"])  # a long plain text is several rows
     frozen = recipe.resolved(
-        num_rows=data["rows_kept"],
+        num_rows=share,
         num_cores=psutil.cpu_count() or 1,
-        num_train_rows=data.get("split_rows", {}).get("train"),
+        num_train_rows=None if split_train is None else split_train * per_row,
     )
     frozen = frozen.replace(name=frozen.name or f"{recipe.data} · {recipe.method}")
     folder = _new_run_folder(home)

@@ -82,6 +82,17 @@ def settled_task(recipe: Recipe, shape: str, kind: str) -> str:
     )  # fmt: skip
 
 
+BYTES_PER_TOKEN = 3.5  # of plain text, where nothing has been counted yet
+
+
+def num_pieces(shape: str, num_rows: int, num_bytes: int, max_seq_len: int) -> int:
+    """About how many rows plain texts are cut into; the rows themselves where they are short or are no plain text."""
+    if shape != "text" or not num_rows:
+        return num_rows
+    tokens_per_row = num_bytes / num_rows / BYTES_PER_TOKEN
+    return num_rows * max(1, round(tokens_per_row / max_seq_len))
+
+
 ENCODERS = "bert|electra|mpnet|xlm|ernie|nomic"  # families by their model_type
 
 
@@ -126,8 +137,8 @@ DEFAULT_LEARNING_RATES = dict.fromkeys(METHODS, 5e-4) | {
     "full": 5e-5, "last-layers": 1e-4, "head-only": 1e-3, "vera": 5e-3, "ia3": 5e-3, "ln-tuning": 1e-3,
     "prefix": 1e-2, "prompt": 3e-2, "p-tuning": 5e-3, "lora-plus": 2e-4, "trainable-tokens": 1e-3, "oft": 1e-3,
 }  # fmt: skip
-# An optimizer's rate beside AdamW's: signs move further than moments, plain gradients less.
-LEARNING_RATE_FACTORS = {"lion": 0.2, "sgd": 100.0, "muon": 10.0, "adafactor": 2.0}
+# An optimizer's rate beside AdamW's: signs move further than moments, plain gradients less. Muon is scaled to AdamW.
+LEARNING_RATE_FACTORS = {"lion": 0.2, "sgd": 100.0, "adafactor": 2.0}
 
 
 def _setting(

@@ -17,7 +17,7 @@ from engine.data.examples import Conversation, Example, PlainText
 from engine.data.library import DataLibrary
 from engine.errors import UserError
 from engine.home import Home
-from engine.recipe import Recipe
+from engine.recipe import Recipe, num_pieces
 from engine.starters import all_starters
 
 SAMPLE_ROWS = 200
@@ -68,11 +68,12 @@ def sample_of_dataset(home: Home, recipe: Recipe, model: Path | None) -> RowSamp
         raise
     places = range(0, len(dataset), max(1, len(dataset) // SAMPLE_ROWS))[:SAMPLE_ROWS]
     texts = [_texts(dataset.example(place, "causal-lm")) for place in places]
+    num_rows = num_pieces(dataset.info.shape, len(dataset), dataset.info.num_bytes, recipe.max_seq_len)
     if model is None:
-        sample = _from_characters(len(dataset), texts, recipe, download_bytes=0)
+        sample = _from_characters(num_rows, texts, recipe, download_bytes=0)
     else:
         rows = encode_all(dataset, places, load_tokenizer(model), recipe)
-        sample = _from_rows(len(dataset), rows, texts, recipe)
+        sample = _from_rows(num_rows, rows, texts, recipe)
     return replace(sample, split_rows=dataset.info.split_rows)
 
 
@@ -105,7 +106,7 @@ def _from_rows(
     num_rows: int, rows: list[Encoded], texts: Iterable[tuple[str, str]], recipe: Recipe
 ) -> RowSample:
     lengths = [len(row.input_ids) for row in rows]
-    cut = sum(row.num_full_tokens > recipe.max_seq_len for row in rows)
+    cut = sum(any(check.startswith("truncated") for check in row.checks) for row in rows)
     total = max(1, sum(lengths))
     return RowSample(
         num_rows=num_rows,

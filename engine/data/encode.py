@@ -22,6 +22,7 @@ from engine.recipe import Recipe
 
 IGNORE_INDEX = -100
 BATCH_ROWS = 512
+WHOLE = 1 << 40  # a limit that cuts nothing
 
 
 @dataclass(slots=True)
@@ -125,6 +126,20 @@ def _load_tokenizer(folder: str, stamps: tuple[Any, ...]) -> Any:
         ) from error  # fmt: skip
 
 
+def text_pieces(row: Encoded, max_seq_len: int) -> list[Encoded]:
+    """A plain text, encoded whole, as rows of at most `max_seq_len` tokens.
+
+    A row begins with the last token of the one before it, so that each token but the very first is predicted once.
+    """
+    starts = range(0, max(1, len(row.input_ids) - 1), max_seq_len - 1)
+    return [_piece(row, start, start + max_seq_len) for start in starts] if len(starts) > 1 else [row]
+
+
+def _piece(row: Encoded, start: int, end: int) -> Encoded:
+    ids, labels = row.input_ids[start:end], [IGNORE_INDEX, *row.labels[start + 1 : end]]
+    return Encoded(ids, labels, row.offsets[start:end], row.text, row.checks, len(ids))
+
+
 # ---------------------------------------------------------------------------------------- a batch
 
 
@@ -187,7 +202,7 @@ class _Labeller:
             trained[len(self._begin) if is_text else 0 :] = True
         trained[:1] = False  # nothing stands before it, so nothing predicts it
         limit = self._max_seq_len
-        checks += _cut_checks(trained, limit)
+        checks += _cut_checks(trained, WHOLE if is_text else limit)  # what is past it becomes further rows
         labels = np.where(trained[:limit], np.asarray(ids[:limit], np.int64), IGNORE_INDEX).tolist()
         return Encoded(
             ids[:limit], labels, offsets[:limit], rendered.text, tuple(dict.fromkeys(checks)), len(ids)

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.batches import Batch, pad
-from engine.data.encode import Encoded, encode_examples
+from engine.data.encode import WHOLE, Encoded, encode_examples, text_pieces
 from engine.data.examples import Conversation, Example, PlainText
 from engine.errors import BugError
 from engine.generate import generate_greedy
-from engine.loss import IGNORE_INDEX, completion_loss, shift_labels
+from engine.loss import IGNORE_INDEX, completion_loss, completion_scores, shift_labels
 from engine.messages import Predicted
 from engine.methods.prompted_decoder import hidden_states, is_soft_prompted
 from engine.models import load_for_training
@@ -47,11 +47,15 @@ class CausalLanguageModel(Task):
     # ------------------------------------------------------------------------------------------- rows
 
     def encode(self, examples: Sequence[Example], tokenizer: Any) -> list[list[Encoded]]:
+        """A long plain text gives several rows; of a conversation what is past the limit is cut off."""
         recipe = self.recipe
+        is_text = bool(examples) and all(isinstance(example, PlainText) for example in examples)
+        limit = WHOLE if is_text else recipe.max_seq_len
         encoded = encode_examples(
-            examples, tokenizer, max_seq_len=recipe.max_seq_len, train_on=recipe.train_on, is_lean=True
+            examples, tokenizer, max_seq_len=limit, train_on=recipe.train_on, is_lean=True
         )
-        return [[row] if row.num_targets else [] for row in encoded]
+        pieces = [text_pieces(row, recipe.max_seq_len) if is_text else [row] for row in encoded]
+        return [[row for row in of_example if row.num_targets] for of_example in pieces]
 
     def collate(self, rows: Sequence[Any], positions: Sequence[int], device: str) -> Batch:
         """Padded with token 0, which causal attention never looks back to; labels are shifted."""
@@ -82,25 +86,33 @@ class CausalLanguageModel(Task):
     def evaluate(
         self, rows: Sequence[Any], *, device: str, on_batch: Callable[[int, int], None]
     ) -> EvalResult:
-        total, num_targets = 0.0, 0
+        total, num_right, num_targets = 0.0, 0, 0
 
         def take(batch: Batch) -> None:
-            nonlocal total, num_targets
-            total += float(self.loss_sum(batch))
-            num_targets += batch.num_targets
+            nonlocal total, num_right, num_targets
+            nats, right = self._scores(batch)
+            total, num_right, num_targets = total + nats, num_right + right, num_targets + batch.num_targets
 
         self.over_batches(rows, device, on_batch, take)
-        return EvalResult(mean(total, num_targets), num_targets)
+        figures = {"token_accuracy": mean(num_right, num_targets)} if num_targets else {}
+        return EvalResult(mean(total, num_targets), num_targets, figures)
+
+    def _scores(self, batch: Batch) -> tuple[float, int]:
+        """Nats over the targets, and how many of them the model would have chosen itself."""
+        if self._selects:
+            states_BTD = self._states(batch.inputs["input_ids"])
+            return completion_scores(states_BTD, self._head.weight, batch.labels)
+        logits_BTV = self._logits(batch)
+        is_right_BT = logits_BTV.argmax(dim=-1) == batch.labels  # never where there is no target
+        return float(_cross_entropy(logits_BTV, batch.labels)), int(is_right_BT.sum())
 
     def _loss_from_logits(self, batch: Batch) -> Tensor:
+        return _cross_entropy(self._logits(batch), batch.labels)
+
+    def _logits(self, batch: Batch) -> Tensor:
         num_tokens = batch.labels.shape[1]  # virtual tokens may stand in front of them
-        logits_BTV = self.model(**batch.inputs, use_cache=False).logits[:, -num_tokens:]
-        return functional.cross_entropy(
-            logits_BTV.float().flatten(0, 1),
-            batch.labels.flatten(),
-            ignore_index=IGNORE_INDEX,
-            reduction="sum",
-        )
+        logits_BTV: Tensor = self.model(**batch.inputs, use_cache=False).logits[:, -num_tokens:].float()
+        return logits_BTV
 
     @torch.no_grad()
     def _head_is_plain(self) -> bool:
@@ -141,3 +153,10 @@ class CausalLanguageModel(Task):
 
     def answer(self, inputs: Mapping[str, str], top_k: int) -> Predicted:
         raise BugError("not-answered", "A {task} model replies through Generate.", task=self.id)
+
+
+def _cross_entropy(logits_BTV: Tensor, labels_BT: Tensor) -> Tensor:
+    """Summed nats over the targets."""
+    return functional.cross_entropy(
+        logits_BTV.flatten(0, 1), labels_BT.flatten(), ignore_index=IGNORE_INDEX, reduction="sum"
+    )
