@@ -207,6 +207,16 @@ def _add_models(commands: Any) -> None:
     hub.add_argument("repo", metavar="REPO", help="owner/name")
     hub.add_argument("--revision", default="main", help="a branch, a tag or a commit (main)")
     _command(actions, "starters", "list the models that can be fetched from the package index")
+    merge = _command(
+        actions, "merge", "make a run's adapter and its base one plain model of the library",
+        "  python main.py models merge 20260801-101500-1a2b --name support-model\n",
+    )  # fmt: skip
+    merge.add_argument("run", metavar="RUN", help="a run, or RUN@STEP for a checkpoint")
+    merge.add_argument("--name", required=True, help="its title in the library")
+    merge.add_argument(
+        "--dtype", choices=("auto", "float32", "bfloat16"), default="auto",
+        help="how its weights are kept; auto: as those of the base",
+    )  # fmt: skip
     delete = _command(actions, "delete", "move a model to the trash")
     delete.add_argument("id", metavar="MODEL")
 

@@ -21,6 +21,11 @@ def models_command(options: argparse.Namespace, home: Home, terminal: Terminal) 
         case "starters":
             starters = library.starters()
             terminal.result([dataclasses.asdict(starter) for starter in starters], _starters_text(starters))
+        case "merge":
+            from engine.methods.merging import merge_run
+
+            info = merge_run(home, options.run, options.name, dtype=options.dtype, progress=terminal.progress)
+            terminal.result(dataclasses.asdict(info), f"{info.title} is in the library as {info.id}.")
         case "delete":
             token = library.delete(options.id)
             terminal.result({"id": options.id, "token": token}, f"{options.id} lies in the trash.")

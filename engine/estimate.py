@@ -28,9 +28,10 @@ from engine.messages import (
     RunStarted,
     StepFinished,
 )
+from engine.methods.refusals import refusal
 from engine.model_folder import Progress, no_progress
 from engine.model_shape import ModelShape, shape_of_folder, shape_of_starter
-from engine.recipe import Recipe
+from engine.recipe import TASKS_OF_KIND, Recipe
 from engine.row_sample import RowSample, sample_of_dataset, sample_of_starter
 from engine.supervised import bytes_text
 
@@ -120,7 +121,7 @@ def work_of(recipe: Recipe, shape: ModelShape, rows: RowSample) -> Work:
 def step_flops(method: str, shape: ModelShape, *, tokens: float, trained: float, row_tokens: float) -> float:
     """Forward and backward. Frozen weights cost two passes (forward, and the gradient of the input), trained ones
     three; the head is applied to trained tokens only, forward and for its input's gradient."""
-    passes = 3 if method == "full" else 2
+    passes = {"full": 3, "head-only": 1}.get(method, 2)
     return passes * forward_flops(shape, tokens=tokens, row_tokens=row_tokens) + passes * head_flops(
         shape, trained
     )
@@ -142,9 +143,21 @@ def seconds_of(work: Work, train_rate: float, decode_bytes: float, weight_bytes:
 
 
 def num_trained(recipe: Recipe, shape: ModelShape) -> int:
+    """Parameters that the recipe's method trains: counted on the model where it is here, else about as many."""
     if recipe.method == "full":
         return shape.num_parameters
-    return recipe.rank * shape.lora_dimensions(recipe.target_modules)
+    task = recipe.task or TASKS_OF_KIND[shape.kind][0]
+    low_rank = recipe.rank * shape.lora_dimensions(recipe.target_modules)
+    if shape.folder is None:
+        return low_rank
+    if recipe.method == "lora" and task == "causal-lm" and low_rank:
+        return low_rank
+    from engine.methods.count import count_parameters
+
+    try:
+        return count_parameters(shape.folder, recipe, task).trained
+    except UserError:  # the method does not fit, which is said in a note
+        return low_rank
 
 
 def memory_of(recipe: Recipe, shape: ModelShape, rows: RowSample, dtype: str, device: str) -> int:
@@ -152,6 +165,8 @@ def memory_of(recipe: Recipe, shape: ModelShape, rows: RowSample, dtype: str, de
     chunk of logits with its float32 twin."""
     width, trained = _width(dtype), num_trained(recipe, shape)
     weights = (shape.num_parameters + (0 if recipe.method == "full" else trained)) * width
+    if recipe.method == "qlora":  # four bits and their constants, but for the embeddings
+        weights -= round(shape.body_parameters * (width - 0.55))
     gradients = trained * (width + (4 if width < 4 else 0))  # the sum of micro batches is float32
     state = trained * (TRAINED_STATE_BYTES if width < 4 else TRAINED_STATE_BYTES - 4)
     tokens = recipe.micro_batch_size * min(rows.longest, recipe.max_seq_len)
@@ -185,11 +200,12 @@ def _training_rate(home: Home, recipe: Recipe, facts: dict[str, Any], key: str) 
     if seen:
         return float(statistics.median(seen[-KEPT_RUNS:]))
     dtype_share = 1.0 if facts["dtype"] in key else 1 / max(1.0, facts["bfloat16_speedup"])
-    return float(facts["train_flops"]) * LOOP_SHARE[recipe.method] * dtype_share
+    return float(facts["train_flops"]) * LOOP_SHARE.get(recipe.method, LOOP_SHARE_OF_OTHERS) * dtype_share
 
 
 # How much of the probe's speed the whole loop reached: adapters, optimizer, padding, Python.
 LOOP_SHARE = {"lora": 0.9, "full": 0.8}
+LOOP_SHARE_OF_OTHERS = 0.7
 
 
 def learn_from_runs(home: Home) -> None:
@@ -266,7 +282,11 @@ def _notes(
             "Its checkpoints need about {needed} and {free} are free on the disk. Keep fewer, or make room."
         )
         notes.append(_note("disk-short", text, needed=bytes_text(disk), free=bytes_text(free_disk)))
-    if shape.kind != "decoder":
+    task = recipe.task or "causal-lm"
+    refused = refusal(recipe, device=device, model_kind=shape.kind, task=task)
+    if refused is not None:
+        notes.append(refused)
+    if shape.kind != "decoder" and task not in TASKS_OF_KIND[shape.kind]:
         text = "{model} is an encoder and cannot write text. Choose a decoder for this task."
         notes.append(_note("model-unfit", text, model=shape.title))
     if rows.truncated_share >= 0.01:

@@ -164,6 +164,20 @@ class ModelLibrary:
             )  # fmt: skip
             return self._commit(download.folder, info, progress)
 
+    def take(
+        self, folder: Path, name: str, source: str, like: ModelInfo | None = None, progress: Progress = no_progress
+    ) -> ModelInfo:
+        """Move a folder that the product made, a merged model, into the library; licence and languages are its base's.
+
+        Raises:
+            UserError: what is missing or broken in it.
+        """
+        info = describe(
+            folder, id=self._free_id(name), title=name, source=source, licence=like.licence if like else "",
+            languages=like.languages if like else (),
+        )  # fmt: skip
+        return self._commit(folder, info, progress)
+
     def _add_folder(self, source: Path, title: str, progress: Progress, check: Check) -> ModelInfo:
         read_config(source)
         weights = weight_files(source)

@@ -162,8 +162,8 @@ assert "engine" not in sys.modules
 """
 
 
-@pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", name="bases")
+def make_bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("methods")
     make_tiny_model(root / "decoder")

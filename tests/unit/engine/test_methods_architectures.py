@@ -15,7 +15,7 @@ from engine.methods import method_named
 from engine.methods.architecture import blocks
 from engine.methods.refusals import refusal
 from engine.recipe import METHODS, Recipe
-from tests.unit.engine.test_methods import KINDS, TinyTask, bases, open_base, recipe_of, train  # noqa: F401
+from tests.unit.engine.test_methods import KINDS, TinyTask, make_bases, open_base, recipe_of, train  # noqa: F401
 
 SIZES = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 100,
@@ -136,7 +136,7 @@ MERGED = [each for each in METHODS if each not in ("qlora", "full") and method_n
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method_name", MERGED)
-def test_merged_logits_are_the_adapters(method_name: str, kind: str, bases: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_merged_logits_are_the_adapters(method_name: str, kind: str, bases: Path, tmp_path: Path) -> None:
     """Saved as a plain model and opened by transformers alone."""
     if method_name == "trainable-tokens" and kind == "classifier":
         pytest.skip("it has no head")
@@ -153,7 +153,7 @@ def test_merged_logits_are_the_adapters(method_name: str, kind: str, bases: Path
 
 
 @pytest.mark.parametrize("method_name", ["prompt", "houlsby"])
-def test_what_cannot_be_merged_says_why(method_name: str, bases: Path) -> None:  # noqa: F811
+def test_what_cannot_be_merged_says_why(method_name: str, bases: Path) -> None:
     model, task = open_base("decoder", bases / "decoder")
     prepared = method_named(method_name).prepare(model, recipe_of(method_name), task)
     with pytest.raises(UserError, match="stay") as refused:
@@ -161,7 +161,7 @@ def test_what_cannot_be_merged_says_why(method_name: str, bases: Path) -> None: 
     assert refused.value.code == "cannot-merge"
 
 
-def test_a_name_that_is_no_layer_is_refused(bases: Path) -> None:  # noqa: F811
+def test_a_name_that_is_no_layer_is_refused(bases: Path) -> None:
     model, task = open_base("decoder", bases / "decoder")
     recipe = recipe_of("lora", target_modules=("q_proj", "w_proj"))
     with pytest.raises(UserError, match="w_proj") as refused:
@@ -169,7 +169,7 @@ def test_a_name_that_is_no_layer_is_refused(bases: Path) -> None:  # noqa: F811
     assert refused.value.code == "target-modules-not-found"
 
 
-def test_chosen_layers_alone_get_an_adapter(bases: Path) -> None:  # noqa: F811
+def test_chosen_layers_alone_get_an_adapter(bases: Path) -> None:
     model, task = open_base("decoder", bases / "decoder")
     prepared = method_named("lora").prepare(model, recipe_of("lora", target_modules=("q_proj",)), task)
     trained = [name for name, each in prepared.named_parameters() if each.requires_grad]
@@ -177,7 +177,7 @@ def test_chosen_layers_alone_get_an_adapter(bases: Path) -> None:  # noqa: F811
 
 
 @pytest.mark.parametrize("method_name", [each for each in METHODS if each not in ("qlora", "full")])
-def test_it_starts_as_its_base(method_name: str, bases: Path) -> None:  # noqa: F811
+def test_it_starts_as_its_base(method_name: str, bases: Path) -> None:
     """Before the first step nothing is changed; soft prompts and the start of VeRA aside."""
     if method_name in ("prefix", "prompt", "p-tuning"):
         pytest.skip("vectors in front of a row change what follows at once")
@@ -190,7 +190,7 @@ def test_it_starts_as_its_base(method_name: str, bases: Path) -> None:  # noqa: 
     assert float((expected - found[..., : expected.shape[-1]]).abs().max()) <= 1e-4
 
 
-def test_starting_anew_leaves_what_is_below(bases: Path) -> None:  # noqa: F811
+def test_starting_anew_leaves_what_is_below(bases: Path) -> None:
     model, task = open_base("decoder", bases / "decoder")
     kept = {name: each.detach().clone() for name, each in model.named_parameters()}
     torch.manual_seed(5)

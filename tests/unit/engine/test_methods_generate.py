@@ -18,7 +18,7 @@ from engine.methods.prompted_decoder import hidden_states, is_soft_prompted, num
 from engine.models import load_for_inference
 from engine.recipe import METHODS, SOFT_PROMPTS, Recipe
 from engine.tasks.causal_lm import CausalLanguageModel
-from tests.unit.engine.test_methods import bases, open_base, recipe_of, train  # noqa: F401
+from tests.unit.engine.test_methods import make_bases, open_base, recipe_of, train  # noqa: F401
 
 DECODER_METHODS = [each for each in METHODS if each != "qlora"]
 PROMPTS = ["Hello", "Your parcel left our warehouse"]
@@ -33,7 +33,7 @@ def logits_after(model: Any, ids: list[int]) -> torch.Tensor:
 def test_a_run_is_opened_and_writes_as_it_was_trained(
     method_name: str,
     bases: Path,
-    home: Home,  # noqa: F811
+    home: Home,
 ) -> None:
     """Token for token what the trained model itself says is likeliest."""
     model, _ = train(method_name, "decoder", bases / "decoder", steps=10)
@@ -59,7 +59,7 @@ def test_a_run_is_opened_and_writes_as_it_was_trained(
 
 
 @pytest.mark.parametrize("method_name", SOFT_PROMPTS)
-def test_samples_under_a_soft_prompt_are_those_of_peft(method_name: str, bases: Path) -> None:  # noqa: F811
+def test_samples_under_a_soft_prompt_are_those_of_peft(method_name: str, bases: Path) -> None:
     """A batch of two with padding on the left, beside each row alone through peft's own forward."""
     model, _ = train(method_name, "decoder", bases / "decoder", steps=10)
     _, task = open_base("decoder", bases / "decoder")
@@ -77,7 +77,7 @@ def test_samples_under_a_soft_prompt_are_those_of_peft(method_name: str, bases: 
 
 
 @pytest.mark.parametrize("method_name", SOFT_PROMPTS)
-def test_the_loss_under_a_soft_prompt_is_that_of_pefts_logits(method_name: str, bases: Path) -> None:  # noqa: F811
+def test_the_loss_under_a_soft_prompt_is_that_of_pefts_logits(method_name: str, bases: Path) -> None:
     """The task takes hidden states of the row's own tokens, in float32 within 1e-5 of peft's logits."""
     model, base_task = open_base("decoder", bases / "decoder")
     recipe = recipe_of(method_name)
