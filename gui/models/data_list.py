@@ -15,6 +15,7 @@ from gui.words import language, tr
 Index = QModelIndex | QPersistentModelIndex
 INFO_ROLE = Qt.ItemDataRole.UserRole
 FACTS_ROLE = Qt.ItemDataRole.UserRole + 1
+SHOWN_RUNS = 5
 MANY_ROWS = 100_000  # from here on a list says 1.2 M
 ISSUES_ROLE = Qt.ItemDataRole.UserRole + 2
 
@@ -125,6 +126,14 @@ def whole_account(info: DatasetInfo) -> str:
 def versions_words(before: int, after: int) -> str:
     """How many rows there were and are."""
     return tr("{before} → {after}", before=f"{before:,}", after=rows_words(after))
+
+
+def kept_words(runs: Sequence[str]) -> str:
+    """For which runs something of a deleted data set is kept."""
+    names = tr(", ").join(runs[:SHOWN_RUNS])
+    if len(runs) > SHOWN_RUNS:
+        names = tr("{first} and {count} more", first=names, count=len(runs) - SHOWN_RUNS)
+    return tr("What these runs need of it is kept: {runs}.", runs=names)
 
 
 def shape_words(shape: str) -> str:

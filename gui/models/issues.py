@@ -1,10 +1,8 @@
-"""The rows that a data set could not use, as a Qt table model with a filter; and their export as CSV."""
+"""The rows that a data set could not use, as a Qt table model with a filter."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
@@ -16,7 +14,21 @@ from gui.words import language, tr
 Index = QModelIndex | QPersistentModelIndex
 HEADINGS = ("File", "Row", "Column", "Value", "What is wrong, and what was expected")
 FILE_COLUMN, ROW_COLUMN = 0, 1
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+CODES = {
+    "bad-json": "Broken JSON", "not-a-number": "Not a number", "number-too-long": "Number too long",
+    "lone-surrogate": "Half a character", "too-deep": "Nested too deep", "duplicate-key": "A name twice",
+    "not-an-object": "Not an object", "bad-encoding": "Broken encoding", "ragged-line": "Cells too many or too few",
+    "bad-quote": "Broken quote", "unclosed-quote": "Quote not closed", "too-long-row": "Row too long",
+    "missing-column": "Value missing", "empty-value": "Value empty", "wrong-type": "Wrong type",
+    "nul-character": "NUL character", "bad-role": "Unknown role", "bad-turn": "Broken turn",
+    "empty-turn": "Empty turn", "late-system": "System message too late", "empty-conversation": "No turns",
+    "answer-elsewhere": "Answer stands elsewhere", "answer-missing": "Answer not in the context",
+    "not-translated": "Not translated", "doubtful-translation": "Doubtful translation",
+    "no-assistant-turn": "No answer in it", "answer-moved": "Answer stands elsewhere",
+    "empty-answer": "Answer empty", "empty-label": "Label missing", "empty-score": "Score missing",
+    "score-outside": "Score out of range", "empty-word": "Word empty or with blanks",
+    "tags-unequal": "Tags too many or too few",
+}  # fmt: skip
 
 
 class IssuesModel(QAbstractTableModel):
@@ -100,31 +112,13 @@ class IssuesModel(QAbstractTableModel):
             self.dataChanged.emit(self.index(0, 0), self.index(len(self._shown) - 1, len(HEADINGS) - 1))
 
 
-def write_issues(path: Path, issues: Sequence[RowIssue]) -> None:
-    """Write the issues as a CSV that a spreadsheet opens: UTF-8 with BOM, no cell taken for a formula.
-
-    Raises:
-        OSError: if the place cannot be written; nothing is left there then.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("w", encoding="utf-8-sig", errors="backslashreplace", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["file", "row", "code", "message", "column", "value"])
-            for issue in issues:
-                cells = (issue.file, str(issue.row), issue.code, issue.message, issue.column, issue.value)
-                writer.writerow([_no_formula(cell) for cell in cells])
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _no_formula(cell: str) -> str:
-    return "'" + cell if cell.startswith(FORMULA_STARTS) else cell
-
-
 def _cells(issue: RowIssue) -> tuple[str, ...]:
     return (issue.file, f"{issue.row:,}", issue.column, issue.value, issue_sentence(issue))
+
+
+def code_words(code: str) -> str:
+    """A kind of issue in few words; the code itself where there are none yet."""
+    return tr(CODES[code]) if code in CODES else code
 
 
 def issue_sentence(issue: RowIssue) -> str:

@@ -6,6 +6,7 @@ Owns the list and what is chosen. What is shown of a data set and what is done t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QModelIndex, Qt
@@ -40,6 +41,7 @@ from gui.models.data_list import (
     ISSUES_ROLE,
     DataListModel,
     account_sentence,
+    kept_words,
     shape_words,
     versions_words,
     whole_account,
@@ -48,14 +50,16 @@ from gui.panels.data_about import AboutView
 from gui.panels.data_export import Exporter
 from gui.panels.data_formats import EXAMPLES, SUFFIXES
 from gui.panels.data_head import DataHead
+from gui.panels.data_hub import HubSheet
 from gui.panels.data_import import ImportSheet
 from gui.panels.data_issues import IssuesView
 from gui.panels.data_overview import OverviewView
-from gui.panels.data_paste import pasted_paths, pasted_text, write_pasted
+from gui.panels.data_paste import pasted_paths, pasted_text, remove_pasted, write_pasted
 from gui.panels.data_rows import RowsView
 from gui.panels.data_step_sheet import StepSheet
 from gui.panels.data_steps import StepsView
 from gui.panels.data_tokens import TokensView
+from gui.panels.data_trash import TrashMenu
 from gui.panels.data_versions import Versions
 from gui.service import Ticket
 from gui.widgets.drop_zone import DropZone, dropped_paths
@@ -87,6 +91,7 @@ class DataPanel(Page):
         self._is_stale = True
         self._has_list = False
         self._ticket: Ticket | None = None
+        self._pasted: Path | None = None
         self.setAcceptDrops(True)
         self._build()
         self._add_shortcuts()
@@ -105,6 +110,7 @@ class DataPanel(Page):
     # -------------------------------------------------------------------------------------------- build
 
     def _build(self) -> None:
+        self._hub_button = self.add_action("From a hub…", self._on_hub, "download")
         self._import_button = self.add_action("Import file…", self._on_import, "upload")
         self._train_button = self.set_primary("Train on this", self._on_train, "train")
         self._error = ErrorCard()
@@ -118,8 +124,12 @@ class DataPanel(Page):
         self._sample_button = button("Sample data", self._on_sample, "sparkles")
         self._drop_zone.buttons.insertWidget(2, self._sample_button)
         self._sheet = ImportSheet(self._workbench)
-        self._sheet.imported.connect(self._on_imported)
-        self._sheet.left.connect(self._show_library)
+        self._hub_sheet = HubSheet(self._workbench)
+        for sheet in (self._sheet, self._hub_sheet):
+            sheet.imported.connect(self._on_imported)
+            sheet.left.connect(self._show_library)
+        self._trash = TrashMenu(self._workbench, self._error)
+        self._trash.restore_wanted.connect(self._restore)
         self._step_sheet = StepSheet(self._workbench)
         self._step_sheet.applied.connect(self._on_applied)
         self._step_sheet.left.connect(self._show_library)
@@ -127,7 +137,15 @@ class DataPanel(Page):
         self._versions = Versions(self._workbench, self._error, self._progress)
         self._versions.changed.connect(self._on_data_changed)
         self._exporter = Exporter(self._workbench, self._error, self._progress)
-        for page in (self._waiting, self._drop_zone, self._build_library(), self._sheet, self._step_sheet):
+        pages = (
+            self._waiting,
+            self._drop_zone,
+            self._build_library(),
+            self._sheet,
+            self._hub_sheet,
+            self._step_sheet,
+        )
+        for page in pages:
             self._stack.addWidget(page)
         self.body.addWidget(self._error)
         self.body.addWidget(self._progress)
@@ -154,6 +172,7 @@ class DataPanel(Page):
         self._more_samples = button("Sample data", self._on_sample, "sparkles", role="quiet")
         layout.addWidget(self._list, 1)
         layout.addWidget(self._more_samples)
+        layout.addWidget(self._trash.button)
         side.setMinimumWidth(170)
         return side
 
@@ -176,6 +195,7 @@ class DataPanel(Page):
         self._issues = IssuesView(self._workbench)
         self._about = AboutView()
         self._rows.changed.connect(self._on_data_changed)
+        self._issues.changed.connect(self._on_data_changed)
         self._rows.edits.undo_wanted.connect(self._versions.go_back)
         self._rows.row_chosen.connect(self._tokens.preview.show_row)
         self._tabs = QTabWidget()
@@ -225,7 +245,7 @@ class DataPanel(Page):
         before = self._wanted or (self._info.name if self._info else "")
         self._list_model.set_datasets(answer.datasets, answer.starters)
         names = [info.name for info in self._list_model.datasets]
-        is_importing = self._stack.currentWidget() in (self._sheet, self._step_sheet)
+        is_importing = self._stack.currentWidget() in (self._sheet, self._hub_sheet, self._step_sheet)
         if names:
             self._select(before if before in names else names[0])
         else:
@@ -249,6 +269,7 @@ class DataPanel(Page):
 
     def _show_library(self) -> None:
         """The chosen data set, or the drop zone while there is none."""
+        self._forget_pasted()
         page = self._library if self._list_model.rowCount() else self._drop_zone
         self._stack.setCurrentWidget(page if self._has_list else self._waiting)
         self._write()
@@ -278,6 +299,12 @@ class DataPanel(Page):
         if paths:
             self._begin_import(paths)
 
+    def _on_hub(self) -> None:
+        self._error.dismiss()
+        self._hub_sheet.begin([info.name for info in self._list_model.datasets])
+        self._stack.setCurrentWidget(self._hub_sheet)
+        self._write_head()
+
     def _begin_import(self, paths: Sequence[str]) -> None:
         self._error.dismiss()
         self._sheet.begin(paths, [info.name for info in self._list_model.datasets])
@@ -293,12 +320,23 @@ class DataPanel(Page):
             self._begin_import(paths)
         elif text := pasted_text(mime):
             self._workbench.backstage.ask(
-                lambda: write_pasted(text),
-                lambda path: self._begin_import([str(path)]),
-                self._error.show_error,
+                lambda: write_pasted(text), self._begin_pasted, self._error.show_error
+            )
+
+    def _begin_pasted(self, path: Path) -> None:
+        self._pasted = path
+        self._begin_import([str(path)])
+
+    def _forget_pasted(self) -> None:
+        """What was pasted lies in the library now, or is not wanted: its temporary file goes."""
+        path, self._pasted = self._pasted, None
+        if path is not None:
+            self._workbench.backstage.ask(
+                lambda: remove_pasted(path), lambda _none: None, self._error.show_error
             )
 
     def _on_imported(self, report: ImportReport) -> None:
+        self._forget_pasted()
         self._wanted = report.info.name
         self._tabs.setCurrentIndex(ROWS_TAB)
         self._workbench.said.emit(account_sentence(report.info), None)
@@ -372,6 +410,8 @@ class DataPanel(Page):
         def done(answer: Done) -> None:
             size = amount_bytes(answer.num_bytes or info.num_bytes)
             text = tr("“{name}” is in the trash ({size}).", name=self._list_model.title_of(info), size=size)
+            if answer.kept_for:
+                text += " " + kept_words(answer.kept_for)
             self._workbench.said.emit(text, lambda: self._restore(info.name, answer.token))
             self._workbench.library_changed.emit()
 
@@ -438,6 +478,7 @@ class DataPanel(Page):
         """The buttons of the page's head belong to the library; the other pages have their own."""
         in_library = self._stack.currentWidget() is self._library
         self._import_button.setVisible(in_library)
+        self._hub_button.setVisible(self._stack.currentWidget() in (self._library, self._drop_zone))
         self._train_button.setVisible(in_library and self._info is not None)
         is_idle = self._ticket is None
         self._sample_button.setVisible(bool(self._starters))

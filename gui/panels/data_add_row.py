@@ -21,14 +21,20 @@ class AddRowDialog(QDialog):
     """Accepted with at least one field filled; `values()` then holds what was written."""
 
     def __init__(
-        self, columns: Sequence[str], roles: Mapping[str, str], parent: QWidget | None = None
+        self,
+        columns: Sequence[str],
+        roles: Mapping[str, str],
+        parent: QWidget | None = None,
+        *,
+        title: str = "Add a row",
+        go: str = "Add row",
     ) -> None:
         super().__init__(parent)
-        bind(self.setWindowTitle, "Add a row")
+        bind(self.setWindowTitle, title)
         self.setMinimumWidth(520)
         self._roles = dict(roles)
         self.fields: dict[str, QPlainTextEdit] = {}
-        self.add_button = button("Add row", self.accept, role="primary")
+        self.add_button = button(go, self.accept, role="primary")
         self.add_button.setDefault(True)
         column = ScrollColumn()
         column.body.setSpacing(4)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PySide6.QtCore import QMimeData
 from gui.widgets.drop_zone import dropped_paths
 from gui.words import tr
 
+PREFIX = "tunebench-paste-"
 SNIFFED_LINES = 20
 SNIFFED_CHARACTERS = 100_000
 
@@ -47,10 +49,16 @@ def suffix_of(text: str) -> str:
 
 def write_pasted(text: str) -> Path:
     """The text as a file in a new temporary folder, named so that the data set gets a name to keep."""
-    folder = Path(tempfile.mkdtemp(prefix="tunebench-paste-"))
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     path = folder / f"{tr('pasted')}{suffix_of(text)}"
     path.write_text(text, encoding="utf-8", errors="replace", newline="")
     return path
+
+
+def remove_pasted(path: Path) -> None:
+    """Remove what `write_pasted` wrote, and its folder."""
+    if path.parent.name.startswith(PREFIX):
+        shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def _is_object(line: str) -> bool:

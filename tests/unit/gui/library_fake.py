@@ -20,6 +20,7 @@ from engine.messages import (
     DatasetInfo,
     DataStatistics,
     DataStep,
+    DataTrash,
     DataVersion,
     DeleteData,
     DeleteModel,
@@ -28,6 +29,7 @@ from engine.messages import (
     Done,
     EditCell,
     ExportData,
+    ExportIssues,
     Failed,
     GetHubModel,
     GetStarter,
@@ -35,6 +37,7 @@ from engine.messages import (
     ImportReport,
     IssuesPage,
     ListData,
+    ListDataTrash,
     ListModels,
     ListSteps,
     ModelInfo,
@@ -422,6 +425,15 @@ class FakeLibrarian(Service):
         total = self._info(request.name).num_issues
         rows = range(request.offset, min(total, request.offset + request.num_rows))
         return IssuesPage(tuple(issue(row * 13 + 2) for row in rows), total)
+
+    def _answer_ExportIssues(self, request: ExportIssues, _tell: Any) -> Done:
+        rows = [f"{row}," for row in range(self._info(request.name).num_issues)]
+        Path(request.path).write_text("\n".join(["row,", *rows]), "utf-8-sig")
+        return Done(num_bytes=1)
+
+    def _answer_ListDataTrash(self, _request: ListDataTrash, _tell: Any) -> DataTrash:
+        found = [(token, info) for token, info in self.trash.items() if isinstance(info, DatasetInfo)]
+        return DataTrash(tuple(info for _, info in found), tuple(token for token, _ in found))
 
     def _answer_SetRoles(self, request: SetRoles, _tell: Any) -> ImportReport:
         info = self._info(request.name)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
-
 import pytest
 from PySide6.QtCore import Qt
 
-from engine.messages import RowIssue, RowsPage
-from gui.models.issues import FILE_COLUMN, IssuesModel, write_issues
+from engine.messages import RowsPage
+from gui.models.issues import FILE_COLUMN, IssuesModel
 from gui.models.rows import PAGE_ROWS, PAGES_KEPT, PLACEHOLDER, RowsModel
 from tests.unit.gui.library_fake import issue
 
@@ -119,15 +116,3 @@ def test_issues_are_filtered_and_sorted_by_number(qapp) -> None:
     model.sort(-1)
     assert [model.issue_at(row).row for row in range(3)] == [7, 30, 111]
     assert model.index(0, FILE_COLUMN).data() == "reviews.jsonl"
-
-
-def test_an_export_holds_every_issue_and_no_formula(tmp_path: Path) -> None:
-    place = tmp_path / "问题 1.csv"
-    dangerous = RowIssue("a.csv", 2, "empty-value", "Row 2, “x”", "=cmd()", "+1\n2")
-    write_issues(place, [issue(3), dangerous])
-    with place.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.reader(file))
-    assert rows[0] == ["file", "row", "code", "message", "column", "value"]
-    assert rows[1][:3] == ["reviews.jsonl", "3", "missing-column"]
-    assert rows[2][4:] == ["'=cmd()", "'+1\n2"]
-    assert list(tmp_path.iterdir()) == [place]
