@@ -82,7 +82,7 @@ def assemble(
 
     on_phase("loading-model", 0, 0)
     base = find_source(home, recipe.model).base
-    tokenizer = load_tokenizer(base)
+    tokenizer = task.tokenizer = load_tokenizer(base)  # a method may add words to it
     method = method_named(recipe.method)
     model = method.prepare(task.load_model(base, dtype=getattr(torch, dtype), device=device), recipe, task)
     task.attach(model, tokenizer)
