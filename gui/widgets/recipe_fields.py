@@ -164,15 +164,19 @@ class ChoiceField(QComboBox):
 class WordField(ChoiceField):
     """A choice among the recipe's own words, each shown translated."""
 
-    def __init__(self, words: dict[str, str]) -> None:
-        """`words` are {stored value: English title}."""
+    def __init__(self, words: dict[str, str], remarks: dict[str, str] | None = None) -> None:
+        """`words` are {stored value: English title}; `remarks` say more of some, in English."""
         super().__init__()
         self._words = words
+        self._remarks = remarks or {}
         self._write()
         language.changed.connect(self._write)
 
     def _write(self) -> None:
-        self.set_choices([Choice(value, tr(title)) for value, title in self._words.items()])
+        said = {value: tr(remark) for value, remark in self._remarks.items()}
+        self.set_choices(
+            [Choice(value, tr(title), said.get(value, "")) for value, title in self._words.items()]
+        )
 
 
 class SwitchField(QCheckBox):

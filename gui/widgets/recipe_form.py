@@ -17,8 +17,9 @@ from typing import Any
 from PySide6.QtCore import QSettings, Signal
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from engine.recipe import EFFORTS, FIELDS, METHODS, TASKS, Problem, Recipe, RecipeError
+from engine.recipe import EFFORTS, FIELDS, Problem, Recipe, RecipeError
 from gui.icons import set_icon
+from gui.recipe_words import METHOD_TIPS, METHOD_WORDS, WORDS, recipe_word
 from gui.widgets.form import Form, FormRow
 from gui.widgets.recipe_fields import (
     Choice,
@@ -31,6 +32,7 @@ from gui.widgets.recipe_fields import (
     WordField,
     plain,
 )
+from gui.widgets.schedule_curve import ScheduleCurve
 from gui.widgets.text import label
 from gui.words import bind, language, tr
 
@@ -39,36 +41,16 @@ GROUPS = {
     "length": "Length",
     "optimiser": "Optimiser",
     "batches": "Rows and batches",
-    "lora": "Adapter",
+    "lora": "What is trained",
+    "regularisation": "Regularisation",
+    "distillation": "Distillation",
     "watching": "Watching",
     "machine": "Machine",
 }
 
-# What the recipe's own words are called; a word that is not here is shown as it is.
-WORDS = {
-    "causal-lm": "Continue a text",
-    "lora": "LoRA",
-    "full": "All weights",
-    "linear": "Linear",
-    "cosine": "Cosine",
-    "constant": "Constant",
-    "completions": "Completions only",
-    "all": "Prompts as well",
-    "auto": "Chosen by itself",
-    "cpu": "Processor",
-    "cuda": "NVIDIA GPU",
-    "mps": "Apple GPU",
-    "float32": "float32",
-    "bfloat16": "bfloat16",
-}
-
 EFFORT_WORDS = {"quick": "Quick", "balanced": "Balanced", "thorough": "Thorough"}
-METHOD_TIPS = {
-    "lora": "Trains a small adapter; the base model stays as it is. Fast and small on disk.",
-    "full": "Trains every weight. Slower, needs more memory, and saves a whole model.",
-}
-SIMPLE = ("data", "model", "method", "name")
-ADVANCED = tuple(key for key in FIELDS if key not in SIMPLE and not (key == "task" and len(TASKS) == 1))
+SIMPLE = ("data", "model", "task", "method", "name")
+ADVANCED = tuple(key for key in FIELDS if key not in SIMPLE)
 SETTINGS_KEY = "train/last_choices"
 
 
@@ -83,9 +65,11 @@ class RecipeForm(QWidget):
         self._settings = settings
         self._fields: dict[str, Field] = {}
         self._rows: dict[str, FormRow] = {}
-        self._headings: dict[str, QWidget] = {}
+        self._groups: dict[str, _Group] = {}
         self._num_rows: int | None = None
+        self._tasks: tuple[str, ...] = ()
         self.problems: tuple[Problem, ...] = ()
+        self._curve = ScheduleCurve()
         self._build()
         self._fill({}, "balanced")
         self._restore()
@@ -142,6 +126,24 @@ class RecipeForm(QWidget):
             self._num_rows = num_rows
             self.refresh()
 
+    def set_tasks(self, tasks: Sequence[str]) -> None:
+        """What the data set can teach the model, the usual one first; nothing while that is unknown."""
+        if tuple(tasks) != self._tasks:
+            self._tasks = tuple(tasks)
+            field = self._fields["task"]
+            assert isinstance(field, ChoiceField)
+            field.set_choices([Choice(task, recipe_word(task)) for task in self._tasks])
+            if field.value() not in self._tasks:
+                field.set_choices([Choice(task, recipe_word(task)) for task in self._tasks])
+                field.set_value(None)
+            self.refresh()
+
+    @property
+    def task(self) -> str:
+        """The task as it stands: the one chosen, else the usual one; "" while it is unknown."""
+        chosen = self._fields["task"].value()
+        return str(chosen) if chosen else next(iter(self._tasks), "")
+
     def show_advanced(self, shown: bool) -> None:
         self._toggle.setChecked(shown)
 
@@ -156,15 +158,16 @@ class RecipeForm(QWidget):
         """Write anew what depends on the values: placeholders, dots, sentences, which fields there are."""
         self.problems = self._find_problems()
         automatic = self._automatic()
-        method = self._fields["method"].value()
         for key, row in self._rows.items():
-            belongs = key == "effort" or method in FIELDS[key].metadata["methods"]
-            row.set_visible(belongs)
+            belongs = key == "effort" or self._belongs(key)
+            row.set_visible(belongs and (key != "task" or len(self._tasks) > 1))
             row.set_changed(belongs and key in ADVANCED and self._differs(key))
             if key in FIELDS:
                 self._write_row(key, automatic.get(key))
         self._write_groups()
         self._write_toggle()
+        recipe = self.recipe()
+        self._curve.show_recipe(recipe and recipe.resolved(num_rows=self._num_rows or 1000, num_cores=1))
         self._rows["effort"].set_help(self._effort_sentence())
 
     # --------------------------------------------------------------------------------------- building
@@ -173,7 +176,8 @@ class RecipeForm(QWidget):
         simple = Form(label_width=88)
         self._rows["data"] = simple.add("Data", self._own("data", ChoiceField()))
         self._rows["model"] = simple.add("Model", self._own("model", ChoiceField()))
-        method = SegmentsField({name: WORDS.get(name, name) for name in METHODS}, METHOD_TIPS)
+        self._rows["task"] = simple.add("Task", self._own("task", ChoiceField()))
+        method = WordField(METHOD_WORDS, METHOD_TIPS)
         self._rows["method"] = simple.add("Method", self._own("method", method))
         effort = SegmentsField(EFFORT_WORDS)
         self._rows["effort"] = simple.add("Effort", self._own("effort", effort))
@@ -203,20 +207,17 @@ class RecipeForm(QWidget):
             keys = [key for key in ADVANCED if FIELDS[key].metadata["group"] == group]
             if not keys:
                 continue
-            part = QWidget()
-            lines = QVBoxLayout(part)
-            lines.setContentsMargins(0, 4, 0, 4)
-            heading = label("", "section")
-            bind(heading.setText, title)
-            form = Form(label_width=112)
-            lines.addWidget(heading)
-            lines.addWidget(form)
+            part = _Group(title)
             for key in keys:
                 rules = FIELDS[key].metadata
-                row = form.add(rules["label"], self._own(key, _control(key)), rules["help"], rules["unit"])
+                row = part.form.add(
+                    rules["label"], self._own(key, _control(key)), rules["help"], rules["unit"]
+                )
                 row.on_reset(functools.partial(self._reset, key))
                 self._rows[key] = row
-            self._headings[group] = part
+                if key == "schedule":
+                    part.form.add_wide(self._curve)
+            self._groups[group] = part
             column.addWidget(part)
 
     def _toggle_line(self) -> QHBoxLayout:
@@ -241,11 +242,19 @@ class RecipeForm(QWidget):
 
     def _value(self, key: str) -> Any:
         """A field as it stands; its default where it is empty or of another method. None: chosen for you."""
-        rules = FIELDS[key].metadata
-        if key != "method" and self._fields["method"].value() not in rules["methods"]:
+        if key != "method" and not self._belongs(key):
             return _DEFAULTS[key]
         value = self._fields[key].value()
         return self._default(key) if value is None else value
+
+    def _belongs(self, key: str) -> bool:
+        """Whether a field says anything with this method, task and the other fields."""
+        rules = FIELDS[key].metadata
+        if self._fields["method"].value() not in rules["methods"]:
+            return False
+        if self.task and self.task not in rules["tasks"]:
+            return False
+        return rules["when"] is None or self._value(rules["when"][0]) in rules["when"][1]
 
     def _default(self, key: str) -> Any:
         return EFFORTS[self.effort].get(key, _DEFAULTS[key])
@@ -288,6 +297,8 @@ class RecipeForm(QWidget):
             row.set_help(tr(rules["help"]))
         elif key in SIMPLE:
             row.set_help(field.remark if isinstance(field, ChoiceField) else "")
+        if key == "task":
+            field.set_placeholder(recipe_word(self.task) if self.task else tr("auto"))
         if key == "name":
             field.set_placeholder(self._own_name())
         elif key in ADVANCED and self._default(key) is None:
@@ -298,11 +309,17 @@ class RecipeForm(QWidget):
             field.set_placeholder(plain(self._default(key)))
         elif key == "sample_prompts":
             field.set_placeholder(tr("One prompt a line"))
+        elif key == "new_tokens":
+            field.set_placeholder(tr("One word a line"))
 
     def _write_groups(self) -> None:
-        for group, part in self._headings.items():
-            keys = [key for key in ADVANCED if FIELDS[key].metadata["group"] == group]
-            part.setVisible(any(not self._rows[key].label.isHidden() for key in keys))
+        wrong = {problem.key for problem in self.problems}
+        for group, part in self._groups.items():
+            keys = [key for key in ADVANCED if FIELDS[key].metadata["group"] == group and self._belongs(key)]
+            part.setVisible(bool(keys))
+            part.set_changes(sum(self._differs(key) for key in keys))
+            if wrong & set(keys):
+                part.open()
 
     def _write_toggle(self) -> None:
         is_open = self._toggle.isChecked()
@@ -367,6 +384,44 @@ class RecipeForm(QWidget):
         self.refresh()
 
 
+class _Group(QWidget):
+    """Fields under a heading that opens and closes them, and says how many are not at their default."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self._title = title
+        self.form = Form(label_width=112)
+        self.form.hide()
+        self._heading = QPushButton()
+        self._heading.setCheckable(True)
+        self._heading.setProperty("role", "link")
+        self._heading.toggled.connect(self._on_toggled)
+        self._changes = label("", "quiet")
+        line = QHBoxLayout()
+        line.setSpacing(8)
+        line.addWidget(self._heading)
+        line.addWidget(self._changes)
+        line.addStretch(1)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(8)
+        column.addLayout(line)
+        column.addWidget(self.form)
+        self._on_toggled(False)
+
+    def open(self) -> None:
+        self._heading.setChecked(True)
+
+    def set_changes(self, count: int) -> None:
+        self._heading.setText(tr(self._title))
+        self._heading.setAccessibleName(tr(self._title))
+        self._changes.setText(tr("{count} changed", count=count) if count else "")
+
+    def _on_toggled(self, is_open: bool) -> None:
+        self.form.setVisible(is_open)
+        set_icon(self._heading, "chevron-down" if is_open else "chevron-right", "quiet")
+
+
 def problem_sentence(problem: Problem) -> str:
     """What does not hold, in the window's language, the field by its label."""
     name = FIELDS[problem.key].metadata["label"] if problem.key in FIELDS else problem.key
@@ -377,11 +432,11 @@ def _control(key: str) -> Field:
     """The control that fits a field's type and choices."""
     rules = FIELDS[key].metadata
     if rules["choices"]:
-        return WordField({value: WORDS.get(value, value) for value in rules["choices"]})
+        return WordField({value: WORDS[value] for value in rules["choices"]})
     kind = _kind(key)
     if kind is bool:
         return SwitchField()
-    if key == "sample_prompts":
+    if key in ("sample_prompts", "new_tokens"):
         return LinesField()
     return TextField(kind)
 

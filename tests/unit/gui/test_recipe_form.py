@@ -10,7 +10,8 @@ from PySide6.QtCore import QSettings, Qt
 
 from engine.recipe import EFFORTS, FIELDS, Recipe
 from gui.widgets.recipe_fields import Choice
-from gui.widgets.recipe_form import ADVANCED, EFFORT_WORDS, GROUPS, METHOD_TIPS, SIMPLE, WORDS, RecipeForm
+from gui.recipe_words import METHOD_TIPS, WORDS
+from gui.widgets.recipe_form import ADVANCED, EFFORT_WORDS, GROUPS, SIMPLE, RecipeForm
 from gui.words import CATALOGUES, language
 
 SHIPPED = sorted((Path(__file__).parents[3] / "assets" / "recipes").glob("*.toml"))
