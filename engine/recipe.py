@@ -74,11 +74,10 @@ def settled_task(recipe: Recipe, shape: str, kind: str) -> str:
         return recipe.task
     raise UserError(
         "task-unfit",
-        "Rows of shape {shape} teach {of_shape}, and {article} {kind} learns {of_kind}{wished}. Choose another model, "
-        "or give the columns other roles.",
+        "Rows of the shape {shape} teach {of_shape}; a model of the kind {kind} learns {of_kind}. Asked for: {asked}. "
+        "Choose another model, or give the columns other roles.",
         shape=shape, of_shape=" / ".join(TASKS_OF_SHAPE.get(shape, TASKS)), kind=kind or "model",
-        article="an" if kind.startswith("e") else "a", of_kind=" / ".join(TASKS_OF_KIND.get(kind, TASKS)),
-        wished=f"; {recipe.task} was asked for" if recipe.task else "",
+        of_kind=" / ".join(TASKS_OF_KIND.get(kind, TASKS)), asked=recipe.task or "auto",
     )  # fmt: skip
 
 

@@ -223,7 +223,8 @@ def templates(tree: ast.Module) -> Iterator[tuple[int, str]]:
         match row.elts:  # a table of (what, code, sentence)
             case [_, ast.Constant(value=str(code)), sentence] if re.fullmatch(r"[a-z]+(-[a-z]+)+", code):
                 for text in literals(sentence, assigned(tree.body)):
-                    yield row.lineno, text
+                    if " " in text:  # a sentence, not a list of words
+                        yield row.lineno, text
 
 
 def _is_error_init(call: ast.Call) -> bool:
