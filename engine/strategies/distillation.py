@@ -71,7 +71,7 @@ class Distillation:
         if recipe.distill_hidden:
             hidden_BTD = _behind_prompt(ours.hidden_BTD, batch)
             soft = soft + recipe.distill_hidden * hidden_distance(
-                hidden_BTD, theirs.hidden_BTD, _where(batch)
+                hidden_BTD, theirs.hidden_BTD, _weights(batch)
             )
         ours.forget()
         theirs.forget()
@@ -131,10 +131,10 @@ def chunked_distillation_loss(
     return loss
 
 
-def hidden_distance(student_BTD: Tensor, teacher_BTD: Tensor, wanted_BT: Tensor) -> Tensor:
-    """Squared distance a number, a mean over the width, and over the positions of a row; summed over rows."""
-    each_BT = (student_BTD.float() - teacher_BTD.float()).square().mean(dim=-1) * wanted_BT
-    return (each_BT.sum(dim=1) / wanted_BT.sum(dim=1).clamp(min=1)).sum()
+def hidden_distance(student_BTD: Tensor, teacher_BTD: Tensor, weights_BT: Tensor) -> Tensor:
+    """Squared distance, a mean over the width; summed over positions by their weights."""
+    each_BT = (student_BTD.float() - teacher_BTD.float()).square().mean(dim=-1)
+    return (each_BT * weights_BT).sum()
 
 
 class _ChunkedDistillation(torch.autograd.Function):
@@ -213,9 +213,10 @@ def _behind_prompt(tensor_BTX: Tensor, batch: Batch) -> Tensor:
     return tensor_BTX[:, -batch.inputs["input_ids"].shape[1] :]
 
 
-def _where(batch: Batch) -> Tensor:
-    """Positions whose hidden states are compared: those that are trained, or all that are no padding."""
+def _weights(batch: Batch) -> Tensor:
+    """Of the positions whose hidden states are compared: 1 a trained token; where rows have one answer, 1 a row."""
     ids_BT = batch.inputs["input_ids"]
-    if batch.labels.shape == ids_BT.shape:
-        return batch.labels != IGNORE_INDEX
-    return batch.inputs.get("attention_mask", torch.ones_like(ids_BT)).bool()
+    if batch.labels.shape == ids_BT.shape and not batch.labels.is_floating_point():
+        return (batch.labels != IGNORE_INDEX).float()
+    real_BT = batch.inputs.get("attention_mask", torch.ones_like(ids_BT)).float()
+    return real_BT / real_BT.sum(dim=1, keepdim=True).clamp(min=1)

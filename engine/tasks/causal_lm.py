@@ -72,9 +72,12 @@ class CausalLanguageModel(Task):
     # ------------------------------------------------------------------------------------------- loss
 
     def loss_sum(self, batch: Batch) -> Tensor:
+        """With smoothing as the recipe says; evaluation knows none."""
+        smoothing = self.recipe.label_smoothing
         if not self._selects:
-            return self._loss_from_logits(batch)
-        return completion_loss(self._states(batch.inputs["input_ids"]), self._head.weight, batch.labels)
+            return _cross_entropy(self._logits(batch), batch.labels, smoothing)
+        states_BTD = self._states(batch.inputs["input_ids"])
+        return completion_loss(states_BTD, self._head.weight, batch.labels, label_smoothing=smoothing)
 
     def _states(self, input_ids_BT: Tensor) -> Tensor:
         """Last hidden states of the row's own tokens."""
@@ -155,8 +158,9 @@ class CausalLanguageModel(Task):
         raise BugError("not-answered", "A {task} model replies through Generate.", task=self.id)
 
 
-def _cross_entropy(logits_BTV: Tensor, labels_BT: Tensor) -> Tensor:
+def _cross_entropy(logits_BTV: Tensor, labels_BT: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Summed nats over the targets."""
     return functional.cross_entropy(
-        logits_BTV.flatten(0, 1), labels_BT.flatten(), ignore_index=IGNORE_INDEX, reduction="sum"
-    )
+        logits_BTV.flatten(0, 1), labels_BT.flatten(), ignore_index=IGNORE_INDEX, reduction="sum",
+        label_smoothing=label_smoothing,
+    )  # fmt: skip

@@ -5,6 +5,7 @@ Shapes: B batch, T time, C classes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from engine.batches import Batch, pad
 from engine.data.dataset import Dataset
@@ -24,6 +24,7 @@ from engine.metrics.classification import classification_metrics
 from engine.metrics.multi_label import multi_label_metrics
 from engine.models import load_with_head
 from engine.recipe import Recipe
+from engine.strategies.classification_loss import balanced_weights, classification_loss
 from engine.tasks.task import EvalResult, PinnedPrompt, Task, mean
 
 
@@ -51,22 +52,27 @@ class TextClassification(Task):
         self.labels: list[str] = list(facts["labels"])
         self.is_multi_label = bool(facts["is_multi_label"])
         self._places = {label: place for place, label in enumerate(self.labels)}
+        self._weights_C: Tensor | None = None
 
     @classmethod
     def learn_facts(cls, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
         """Raises UserError "one-label" if there is nothing to tell apart."""
-        found: set[str] = set()
+        counts: Counter[str] = Counter()
         is_multi_label = False
         for example in dataset.examples(cls.id):
             assert isinstance(example, Labelled)
-            found.update(example.labels)
+            counts.update(example.labels)
             is_multi_label |= len(example.labels) != 1
-        if len(found) < 2:
+        if len(counts) < 2:
             raise UserError(
                 "one-label", "All rows of {data!r} have the same label, so there is nothing to tell apart.",
                 data=recipe.data,
             )  # fmt: skip
-        return {"labels": sorted(found), "is_multi_label": is_multi_label}
+        labels = sorted(counts)
+        return {
+            "labels": labels, "label_counts": [counts[label] for label in labels],
+            "is_multi_label": is_multi_label,
+        }  # fmt: skip
 
     def load_model(self, folder: Path, *, dtype: torch.dtype, device: str) -> Any:
         model, self.head_names = load_with_head(
@@ -132,20 +138,19 @@ class TextClassification(Task):
         super().attach(model, tokenizer)
         self._pad_id: int = tokenizer.pad_token_id or 0
         model.config.pad_token_id = self._pad_id  # decoders look for the last token before it
+        if self.recipe.class_weights == "balanced" and "label_counts" in self.facts:
+            self._weights_C = balanced_weights(self.facts["label_counts"]).to(model.device)
 
     def loss_sum(self, batch: Batch) -> Tensor:
-        return self._loss_of(self._logits(batch), batch.labels)
+        """With class weights, smoothing and focus as the recipe says; evaluation knows none of them."""
+        return classification_loss(
+            self._logits(batch), batch.labels, class_weights=self._weights_C,
+            label_smoothing=self.recipe.label_smoothing, focal_gamma=self.recipe.focal_gamma,
+        )  # fmt: skip
 
     def _logits(self, batch: Batch) -> Tensor:
         logits_BC: Tensor = self.model(**batch.inputs).logits.float()
         return logits_BC
-
-    def _loss_of(self, logits_BC: Tensor, labels: Tensor) -> Tensor:
-        """Summed nats: of the right class, or of each yes and no, a mean over the classes as in transformers."""
-        if self.is_multi_label:
-            each_BC = functional.binary_cross_entropy_with_logits(logits_BC, labels, reduction="none")
-            return each_BC.mean(dim=-1).sum()
-        return functional.cross_entropy(logits_BC, labels, reduction="sum")
 
     def evaluate(
         self, rows: Sequence[Any], *, device: str, on_batch: Callable[[int, int], None]
@@ -163,7 +168,7 @@ class TextClassification(Task):
         def take(batch: Batch) -> None:
             nonlocal total
             logits_BC = self._logits(batch)
-            total += float(self._loss_of(logits_BC, batch.labels))
+            total += float(classification_loss(logits_BC, batch.labels))
             logits_NC[list(batch.rows)] = logits_BC.cpu().numpy()
 
         self.over_batches(rows, device, on_batch, take)

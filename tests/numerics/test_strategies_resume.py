@@ -1,0 +1,180 @@
+"""The loop with each strategy: a run that was broken and resumed equals the unbroken one, bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine import messages as m
+from engine.errors import UserError
+from engine.loop import Training
+from engine.models import load_for_training
+from engine.tasks.task import EvalResult
+from tests.numerics.test_training import Recorder, training
+
+FULL = {"method": "full", "dtype": "float32", "save_every_steps": 2, "eval_every_steps": 1}
+PLATEAU = {"schedule": "reduce-on-plateau", "plateau_patience": 1, "learning_rate": 0.05}
+CASES: dict[str, dict[str, Any]] = {
+    "lion": {"optimizer": "lion", "learning_rate": 2e-4},
+    "muon": {"optimizer": "muon"},
+    "adafactor": {"optimizer": "adafactor"},
+    "sgd": {"optimizer": "sgd", "learning_rate": 0.1},
+    "reduce-on-plateau": PLATEAU,
+    "means": {"ema_decay": 0.9},
+    "unfreezing": {"unfreeze_every_steps": 2},
+    "noise": {"neftune_alpha": 5.0},
+    "smoothing": {"label_smoothing": 0.1},
+    "dropout": {"model_dropout": 0.1},
+    "checkpointing": {"gradient_checkpointing": True},
+    "curriculum": {"curriculum": "length"},
+    "patience": {"early_stopping_patience": 2, "learning_rate": 0.05},
+    "all at once": {
+        "optimizer": "muon", "schedule": "reduce-on-plateau", "plateau_patience": 1, "ema_decay": 0.9,
+        "unfreeze_every_steps": 2, "neftune_alpha": 5.0, "layer_lr_decay": 0.9, "l1": 1e-4, "weight_decay": 0.1,
+        "model_dropout": 0.1, "gradient_checkpointing": True,
+    },
+}  # fmt: skip
+
+
+def files(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted((folder / "final").glob("*.safetensors"))]
+
+
+def values(outside: Recorder) -> list[float | None]:
+    return [event.val_loss for event in outside.events if isinstance(event, m.EvalFinished)]
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("cut", [1, 5])
+def test_a_resumed_run_equals_the_unbroken_one(tiny_model: Path, tmp_path: Path, name: str, cut: int) -> None:
+    options = FULL | CASES[name]
+    unbroken = Recorder()
+    training(tiny_model, tmp_path / "whole", unbroken, **options).run(None)
+    first = Recorder()
+    first.plan = {cut: [m.StopRun()]}
+    training(tiny_model, tmp_path / "broken", first, **options).run(None)
+    second = Recorder()
+    if isinstance(first.events[-1], m.RunStopped):
+        training(tiny_model, tmp_path / "broken", second, **options).run(cut)
+    assert first.losses() + second.losses() == unbroken.losses()
+    assert values(first) + values(second) == values(unbroken)
+    assert files(tmp_path / "broken") == files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("method", ["lora-plus", "adalora"])
+def test_a_resumed_adapter_equals_the_unbroken_one(tiny_model: Path, tmp_path: Path, method: str) -> None:
+    options = {"method": method, "dtype": "float32", "num_steps": 12, "rank": 4, "optimizer": "lion"}
+    unbroken, first, second = Recorder(), Recorder(), Recorder()
+    training(tiny_model, tmp_path / "whole", unbroken, **options).run(None)
+    first.plan = {7: [m.StopRun()]}
+    training(tiny_model, tmp_path / "broken", first, **options).run(None)
+    training(tiny_model, tmp_path / "broken", second, **options).run(7)
+    assert first.losses() + second.losses() == unbroken.losses()
+    assert files(tmp_path / "broken") == files(tmp_path / "whole")
+
+
+def test_every_strategy_changes_the_run(tiny_model: Path, tmp_path: Path) -> None:
+    """A wire that is not connected would leave the losses as they are."""
+    plain = Recorder()
+    training(tiny_model, tmp_path / "plain", plain, **FULL).run(None)
+    for name in ("lion", "muon", "adafactor", "unfreezing", "noise", "smoothing", "dropout", "curriculum"):
+        changed = Recorder()
+        training(tiny_model, tmp_path / name, changed, **FULL | CASES[name] | {"learning_rate": 1e-3}).run(
+            None
+        )
+        assert changed.losses()[1:] != plain.losses()[1:], name
+    same = Recorder()
+    training(tiny_model, tmp_path / "same", same, **FULL | CASES["checkpointing"]).run(None)
+    assert same.losses() == pytest.approx(plain.losses(), abs=1e-6), "less memory, the same numbers"
+
+
+def test_judged_and_kept_are_the_means(tiny_model: Path, tmp_path: Path) -> None:
+    outside = Recorder()
+    run = training(tiny_model, tmp_path, outside, **FULL | {"ema_decay": 0.9, "learning_rate": 1e-2})
+    run.run(None)
+    own = run.task.evaluate(run.val_rows, device="cpu", on_batch=lambda done, total: None).loss
+    with run.strategies.final_weights():
+        means = run.task.evaluate(run.val_rows, device="cpu", on_batch=lambda done, total: None).loss
+        expected = [each.detach().clone() for each in run.model.parameters()]
+    assert values(outside)[-1] == means != own
+    kept = load_for_training(tmp_path / "final", dtype=torch.float32, device="cpu")
+    for a, b in zip(kept.parameters(), expected, strict=True):
+        assert torch.equal(a, b)
+
+
+def judged_by(run: Training, figures: list[float]) -> None:
+    """Let the task measure these figures, one a validation."""
+    waiting = iter(figures)
+
+    def evaluate(rows: Any, *, device: str, on_batch: Any) -> EvalResult:
+        return EvalResult(1.0, 10, {"accuracy": next(waiting)})
+
+    run.task.evaluate = evaluate  # type: ignore[method-assign]
+
+
+def test_a_run_ends_when_it_gets_no_better(tiny_model: Path, tmp_path: Path) -> None:
+    options = FULL | {"early_stopping_patience": 2, "best_by": "accuracy", "save_every_steps": 8}
+    outside = Recorder()
+    run = training(tiny_model, tmp_path, outside, **options)
+    judged_by(run, [0.9, 0.5, 0.7, 0.6, 0.7, 0.9, 0.9, 0.9, 0.9])
+    run.run(None)
+    assert len(outside.losses()) == 4, "0.7 at step 2, then two that are no better"
+    finished = outside.events[-1]
+    assert isinstance(finished, m.RunFinished) and finished.step == 4
+    saved = [event.step for event in outside.events if isinstance(event, m.CheckpointSaved)]
+    assert saved[-1] == 4
+    again = Recorder()
+    training(tiny_model, tmp_path, again, **options).run(4)
+    assert again.losses() == [] and isinstance(again.events[-1], m.RunFinished)
+
+
+def test_the_rate_falls_where_the_figure_stands_still(tiny_model: Path, tmp_path: Path) -> None:
+    options = FULL | {
+        "schedule": "reduce-on-plateau", "plateau_patience": 2, "plateau_factor": 0.5, "best_by": "accuracy",
+        "warmup_steps": 0, "learning_rate": 1e-3, "schedule_floor": 0.3,
+    }  # fmt: skip
+    outside = Recorder()
+    run = training(tiny_model, tmp_path, outside, **options)
+    judged_by(run, [0.5] * 9)
+    run.run(None)
+    rates = [event.learning_rate for event in outside.events if isinstance(event, m.StepFinished)]
+    assert rates == pytest.approx([1e-3] * 3 + [5e-4] * 2 + [3e-4] * 3)
+
+
+def test_a_figure_that_nobody_measures_is_refused_before_the_first_step(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    outside = Recorder()
+    with pytest.raises(UserError, match="does not measure"):
+        training(tiny_model, tmp_path, outside, **FULL | {"best_by": "acuracy"}).run(None)
+    assert outside.losses() == []
+
+
+def test_8_bits_without_a_gpu_are_refused_before_the_first_step(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="NVIDIA"):
+        training(tiny_model, tmp_path, Recorder(), **FULL | {"optimizer": "adamw-8bit"})
+
+
+def test_a_teacher_pulls_the_student_towards_itself(tiny_model: Path, tmp_path: Path) -> None:
+    """A student that was shaken finds back to its teacher, with nothing but the teacher to learn from."""
+    run = training(tiny_model, tmp_path, Recorder(), **FULL | {"num_steps": 20, "learning_rate": 3e-3})
+    teacher = load_for_training(tiny_model, dtype=torch.float32, device="cpu")
+    with torch.no_grad():
+        for each in run.model.parameters():
+            each.add_(torch.randn_like(each) * 0.05)
+    parts = {name: getattr(run, name) for name in Training.__dataclass_fields__}
+    recipe = run.recipe.replace(teacher="base", distill_weight=1.0, distill_hidden=0.5)
+    taught = Training(**parts | {"recipe": recipe, "teacher": teacher})
+    batch = run.task.collate(run.train_rows, range(8), "cpu")
+
+    def distance() -> float:
+        with torch.no_grad():
+            ours, theirs = (model.eval()(**batch.inputs).logits for model in (run.model, teacher))
+        return float((ours.log_softmax(-1) - theirs.log_softmax(-1)).square().mean())
+
+    before = distance()
+    taught.run(None)
+    assert distance() < 0.5 * before
