@@ -6,13 +6,14 @@ any time and is rebuilt. Used by one thread at a time, by any number of processe
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, RowMapping, Select, select
 from sqlalchemy.exc import DBAPIError
 
 from storage.database import Database, explained, is_damage
@@ -27,6 +28,8 @@ from storage.schema import checkpoints, metrics, runs, samples
 
 T = TypeVar("T")
 Liveness = Callable[[Path], str]
+# What a record is made of: recipes and environments are long, and ten thousand of them are not read for a table.
+RECORD_COLUMNS = [column for column in runs.c if column.name not in ("recipe", "environment", "prepared")]
 TRASHED_PREFIX = "run-"
 DELETING_PREFIX = "deleting-run-"
 
@@ -80,13 +83,15 @@ class History:
         One transaction a run: a kill between two leaves the rest for the next sync.
         """
         known = self._read(known_stamps)
-        folders = self._folders()
-        changed = [
-            run_id
-            for run_id, (folder, is_trashed) in folders.items()
-            if known.get(run_id) != stamps(folder, is_trashed) and self._sync_one(run_id, folder, is_trashed)
-        ]
-        gone = sorted(set(known) - set(folders))
+        present, changed = set(), []
+        for run_id, (folder, is_trashed) in self._folders().items():
+            seen = stamps(folder, is_trashed)
+            if not seen[0]:
+                continue
+            present.add(run_id)
+            if known.get(run_id) != seen and self._sync_one(run_id, Path(folder), is_trashed):
+                changed.append(run_id)
+        gone = sorted(set(known) - present)
         if gone:
             self._write(lambda connection: drop_runs(connection, gone))
         return changed + gone
@@ -103,22 +108,12 @@ class History:
     def runs(self, include_trashed: bool = False) -> list[RunRecord]:
         """All runs, newest first."""
         self.sync()
-        query = select(runs).order_by(runs.c.created_utc.desc(), runs.c.id.desc())
-        if not include_trashed:
-            query = query.where(runs.c.is_trashed.is_(False))
-        return [
-            self._record(row)
-            for row in self._read(lambda connection: connection.execute(query).mappings().all())
-        ]
+        return self._records(select(*RECORD_COLUMNS) if include_trashed else _of_trash(False))
 
     def trashed(self) -> list[RunRecord]:
         """The runs in the trash, newest first."""
         self.sync()
-        query = select(runs).where(runs.c.is_trashed).order_by(runs.c.created_utc.desc(), runs.c.id.desc())
-        return [
-            self._record(row)
-            for row in self._read(lambda connection: connection.execute(query).mappings().all())
-        ]
+        return self._records(_of_trash(True))
 
     def run(self, run_id: str) -> RunRecord:
         self._refresh(run_id)
@@ -278,12 +273,17 @@ class History:
 
     # ------------------------------------------------------------------------------------------------- inside
 
-    def _folders(self) -> dict[str, tuple[Path, bool]]:
-        """Every run folder with a journal: its id, where it is, whether that is the trash."""
-        trashed = sorted(self._trash.glob(f"{TRASHED_PREFIX}*"))
-        found = {path.name.removeprefix(TRASHED_PREFIX): (path, True) for path in trashed}
-        found |= {path.name: (path, False) for path in sorted(self._runs.glob("*"))}
-        return {run_id: place for run_id, place in found.items() if (place[0] / JOURNAL_NAME).is_file()}
+    def _folders(self) -> dict[str, tuple[str, bool]]:
+        """Every place where a run may be, among the runs before the trash: its id, its path, whether it is trashed."""
+        trashed = [name for name in _names(self._trash) if name.startswith(TRASHED_PREFIX)]
+        found = {
+            name.removeprefix(TRASHED_PREFIX): (f"{self._trash}{os.sep}{name}", True) for name in trashed
+        }
+        for name in _names(self._runs):
+            folder = f"{self._runs}{os.sep}{name}"
+            if name not in found or (self._runs / name / JOURNAL_NAME).is_file():
+                found[name] = (folder, False)
+        return found
 
     def _place(self, run_id: str) -> tuple[Path, bool]:
         places = ((self._runs / run_id, False), (self._trash / f"{TRASHED_PREFIX}{run_id}", True))
@@ -292,7 +292,13 @@ class History:
                 return folder, is_trashed
         raise _not_found(run_id)
 
-    def _record(self, row: RowMapping) -> RunRecord:
+    def _records(self, query: Select[Any]) -> list[RunRecord]:
+        newest_first = query.order_by(runs.c.created_utc.desc(), runs.c.id.desc())
+        rows = self._read(lambda connection: connection.execute(newest_first).all())
+        names = [column.name for column in RECORD_COLUMNS]
+        return [self._record(dict(zip(names, row, strict=True))) for row in rows]
+
+    def _record(self, row: RowMapping | dict[str, Any]) -> RunRecord:
         return RunRecord(
             id=row["id"],
             name=row["given_name"] or row["name"],
@@ -314,17 +320,18 @@ class History:
             error=row["failure"]["message"] if row["failure"] else None,
         )
 
-    def _status(self, row: RowMapping) -> str:
+    def _status(self, row: RowMapping | dict[str, Any]) -> str:
         """What the events say, unless the worker that should go on is gone, or one has begun that they do not
         know of yet.
         """
         state: str = row["state"]
-        place = self._trash / f"{TRASHED_PREFIX}{row['id']}" if row["is_trashed"] else self._runs / row["id"]
-        if is_begun_anew(place) and self._liveness(place) == ALIVE:
+        run_id, is_trashed = row["id"], row["is_trashed"]
+        place = f"{self._trash}/{TRASHED_PREFIX}{run_id}" if is_trashed else f"{self._runs}/{run_id}"
+        if is_begun_anew(place) and self._liveness(Path(place)) == ALIVE:
             return "running"
         if state not in ("created", "running", "paused"):
             return state
-        liveness = self._liveness(place)
+        liveness = self._liveness(Path(place))
         if state == "created":
             return {NOT_STARTED: "queued", DEAD: "interrupted"}.get(liveness, "running")
         return state if liveness == ALIVE else "interrupted"
@@ -400,11 +407,22 @@ class History:
         self.sync()
 
 
+def _of_trash(is_trashed: bool) -> Select[Any]:
+    return select(*RECORD_COLUMNS).where(runs.c.is_trashed.is_(is_trashed))
+
+
 def _row(connection: Connection, run_id: str) -> RowMapping:
     row = connection.execute(select(runs).where(runs.c.id == run_id)).mappings().first()
     if row is None:
         raise _not_found(run_id)
     return row
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208 - names, of ten thousand
+    except FileNotFoundError:
+        return []
 
 
 def _not_found(run_id: str) -> HistoryError:

@@ -32,16 +32,16 @@ UPSERT_CHECKPOINT = """
 """
 
 
-def stamps(folder: Path, is_trashed: bool) -> tuple[str, str, bool]:
-    """What must differ for a run to need a sync; cheap, two file times."""
-    return file_stamp(folder / JOURNAL_NAME), file_stamp(folder / NOTES_NAME), is_trashed
+def stamps(folder: Path | str, is_trashed: bool) -> tuple[str, str, bool]:
+    """What must differ for a run to need a sync; cheap, two file times. The first is "" where no journal is."""
+    return file_stamp(f"{folder}/{JOURNAL_NAME}"), file_stamp(f"{folder}/{NOTES_NAME}"), is_trashed
 
 
 def known_stamps(connection: Connection, run_id: str | None = None) -> dict[str, tuple[str, str, bool]]:
     """The stamps of every run, or of one, as of when it was last taken in."""
     query = select(runs.c.id, runs.c.journal_stamp, runs.c.notes_stamp, runs.c.is_trashed)
     found = connection.execute(query if run_id is None else query.where(runs.c.id == run_id))
-    return {row.id: (row.journal_stamp, row.notes_stamp, row.is_trashed) for row in found}
+    return {key: (journal, notes, is_trashed) for key, journal, notes, is_trashed in found.all()}
 
 
 def sync_run(connection: Connection, run_id: str, folder: Path, is_trashed: bool) -> bool:

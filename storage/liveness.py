@@ -7,6 +7,7 @@ mean two processes. Nothing of the engine is imported: the file is the agreement
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import psutil
@@ -14,11 +15,11 @@ import psutil
 ALIVE, DEAD, NOT_STARTED = "alive", "dead", "not-started"
 
 
-def is_begun_anew(folder: Path) -> bool:
+def is_begun_anew(folder: Path | str) -> bool:
     """Whether a worker was launched after the journal's last line: it has not yet said that it started."""
     try:
-        launched = (folder / "worker.json").stat().st_mtime_ns
-        return launched > (folder / "events.jsonl").stat().st_mtime_ns
+        launched = os.stat(f"{folder}/worker.json").st_mtime_ns  # noqa: PTH116 - of every run, each time
+        return launched > os.stat(f"{folder}/events.jsonl").st_mtime_ns  # noqa: PTH116
     except (FileNotFoundError, NotADirectoryError):
         return False
 

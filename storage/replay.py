@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -194,10 +195,10 @@ def read_events(file: BinaryIO, offset: int) -> Iterator[tuple[dict[str, Any] | 
         yield _parsed(line), offset
 
 
-def file_stamp(path: Path) -> str:
+def file_stamp(path: Path | str) -> str:
     """Size and time of a file as one text; "" if there is none."""
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116 - of every run, each time: a Path would take as long again
     except (FileNotFoundError, NotADirectoryError):
         return ""
     return f"{status.st_size}:{status.st_mtime_ns}"
