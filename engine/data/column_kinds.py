@@ -88,7 +88,7 @@ def are_tags(tokens: str, tags: str, rows: Rows) -> bool:
             fits += len(words_of(words, tokens)) == len(words_of(marks, tags))
         except RowProblem:
             continue
-    is_listed = any(list_in(words) is not None or len(words.split()) > 1 for words, _ in pairs if words)
+    is_listed = any(list_in(words) is not None or len(str(words).split()) > 1 for words, _ in pairs if words)
     return bool(pairs) and is_listed and fits * 2 > len(pairs)
 
 

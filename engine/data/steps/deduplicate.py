@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from engine.data.steps.near import NearIndex, digest, plain_text
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.data.steps.near import NearIndex, alone, digest, only_once, plain_text
 from engine.data.steps.settings import COLUMNS, choice, number, switch
 from engine.data.steps.step import (
     TEST,
@@ -38,6 +41,8 @@ def _repeated(rows: Rows, columns: tuple[str, ...], settings: Settings, findings
     ranks = [RANKS.get(split or "", 2) for split in splits]
     is_near = settings["method"] == "near"
     write = plain_text if settings["ignore_writing"] or is_near else str
+    # Most rows are like no other: to know which saves the memory that they would take in what follows.
+    unlike = _unlike(rows, columns, write, settings["threshold"] if is_near else None)
     exact: dict[tuple[str | None, bytes], int] = {}
     near: dict[str | None, NearIndex] = {}
     removed: set[int] = set()
@@ -47,7 +52,7 @@ def _repeated(rows: Rows, columns: tuple[str, ...], settings: Settings, findings
 
     for rank in sorted(set(ranks)):
         for position, _, values in rows:
-            if ranks[position] != rank:
+            if ranks[position] != rank or unlike[position]:
                 continue
             text = joined(values, columns)
             if not text.strip():
@@ -69,6 +74,26 @@ def _repeated(rows: Rows, columns: tuple[str, ...], settings: Settings, findings
             findings.add_pair(RowPair(found[0], position, round(found[1], 4), *shown))
     findings.counts += type(findings.counts)()  # leaves out what was counted zero times
     return removed
+
+
+def _unlike(
+    rows: Rows, columns: tuple[str, ...], write: Callable[[str], str], threshold: float | None
+) -> NDArray[np.bool_]:
+    """Which rows surely have no other like them: the same, or nearly the same if there is a threshold."""
+    keys = np.zeros(len(rows), np.uint64)
+
+    def texts() -> Iterator[str]:
+        for position, _, values in rows:
+            text = joined(values, columns)
+            keys[position] = int.from_bytes(digest(write(text))[:8], "little")
+            yield text
+
+    if threshold is None:
+        for _ in texts():
+            pass
+        return only_once(keys)
+    is_alone = alone(texts(), len(rows), threshold)
+    return is_alone & only_once(keys)
 
 
 STEPS = (

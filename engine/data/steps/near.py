@@ -8,16 +8,26 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
+import numpy as np
 import rensa
+from numpy.typing import NDArray
 
 NUM_PERMUTATIONS = 128
 SHINGLE = 4
 SURE = 0.94  # how likely a pair at the threshold must be to become a candidate
 MAX_CANDIDATES = 64
 CACHED = 8192
+BATCH = 1024
+SEED = 1
+# Odd numbers that spread what is multiplied by them over all 64 bits.
+FACTORS = np.random.Generator(np.random.PCG64(7)).integers(
+    1 << 62, 1 << 63, NUM_PERMUTATIONS, np.uint64
+) | np.uint64(1)
 
 
 def plain_text(text: str) -> str:
@@ -39,6 +49,40 @@ def similarity(first: set[str], second: set[str]) -> float:
     """Jaccard, 0 to 1."""
     both = len(first & second)
     return both / max(1, len(first) + len(second) - both)
+
+
+def alone(texts: Iterable[str], num_texts: int, threshold: float) -> NDArray[np.bool_]:
+    """Which texts surely have none like them: they need to be in no index. 64 bytes a text while this runs.
+
+    A pair is looked at only if one of the bands of their MinHashes is the same; a text that shares no band with any
+    other is in no pair. Bands are compared by four bytes each, so that some texts are taken for candidates in vain.
+    """
+    num_bands = _num_bands(threshold)
+    keys = np.zeros((num_texts, num_bands), np.uint32)
+    done = 0
+    while batch := list(itertools.islice(texts, BATCH)):
+        digests = rensa.RMinHash.digests_from_token_sets(
+            [list(shingles(text)) for text in batch], NUM_PERMUTATIONS, SEED
+        )
+        bands = np.asarray(digests, np.uint32).astype(np.uint64).reshape(len(batch), num_bands, -1)
+        mixed = (bands * FACTORS[: bands.shape[2]]).sum(axis=2, dtype=np.uint64)
+        keys[done : done + len(batch)] = (mixed >> np.uint64(32)).astype(np.uint32)
+        done += len(batch)
+    is_alone = np.ones(num_texts, bool)
+    for band in range(num_bands):
+        is_alone &= only_once(keys[:, band])
+    return is_alone
+
+
+def only_once(keys: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which keys are there but once."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    same = np.zeros(len(keys) + 1, bool)
+    same[1:-1] = ordered[1:] == ordered[:-1]
+    result = np.empty(len(keys), bool)
+    result[order] = ~(same[:-1] | same[1:])
+    return result
 
 
 class NearIndex:
@@ -87,7 +131,7 @@ class NearIndex:
 
 
 def _min_hash(own: set[str]) -> rensa.RMinHash:
-    min_hash = rensa.RMinHash(num_perm=NUM_PERMUTATIONS, seed=1)
+    min_hash = rensa.RMinHash(num_perm=NUM_PERMUTATIONS, seed=SEED)
     min_hash.update(list(own))
     return min_hash
 
