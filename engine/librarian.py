@@ -43,6 +43,7 @@ class Librarian:
             m.GetStarter: self._get_starter,
             m.AddModel: self._add_model,
             m.GetHubModel: self._get_hub_model,
+            m.CreateModel: self._create_model,
             m.DeleteModel: self._delete_model,
             m.RestoreFromTrash: self._restore,
             m.DescribeMachine: self._describe_machine,
@@ -69,6 +70,11 @@ class Librarian:
 
     def _get_hub_model(self, request: m.GetHubModel, errand: Errand) -> m.ModelInfo:
         return self._models.get_hub(request.repo_id, request.revision, errand.progress, errand.check)
+
+    def _create_model(self, request: m.CreateModel, errand: Errand) -> m.ModelInfo:
+        with self._importing:
+            from engine.new_model import create_model
+        return create_model(self._home, request, errand.progress, errand.check)
 
     def _delete_model(self, request: m.DeleteModel, _errand: Errand) -> m.Done:
         num_bytes = self._models.info(request.id).num_bytes

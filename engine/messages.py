@@ -936,6 +936,26 @@ class GetHubModel:
 
 
 @dataclass(frozen=True)
+class CreateModel:
+    """-> ModelInfo of a new model with random weights; sends Progress; cancellable. A tokenizer of at most
+    `vocabulary_size` pieces is trained on the texts of the data set `data`.
+
+    `kind` is decoder, encoder or encoder-decoder (so many layers on either side). `width` is a multiple of twice
+    `num_heads`.
+    """
+
+    name: str
+    data: str
+    kind: str = "decoder"
+    vocabulary_size: int = 8192
+    width: int = 256
+    num_layers: int = 6
+    num_heads: int = 8
+    context_length: int = 256
+    seed: int = 42
+
+
+@dataclass(frozen=True)
 class DeleteModel:
     """-> Done. Moves it to the trash."""
 
@@ -1104,7 +1124,7 @@ class Generated:
 @dataclass(frozen=True)
 class Progress:
     """`phase` is a stable code (downloading, checking, unpacking, converting, reading, tokenising, loading,
-    measuring); `unit` is bytes, rows, tokens or ""; total 0 means unknown."""
+    measuring, creating); `unit` is bytes, rows, tokens or ""; total 0 means unknown."""
 
     phase: str
     done: int
@@ -1142,8 +1162,8 @@ class Failed:
 
 LibrarianRequest = (
     ImportData | PreviewData | ListData | ReadRows | ReadIssues | SetRoles | RenameData | DeleteData
-    | ViewTokens | CountTokens | ListModels | GetStarter | AddModel | GetHubModel | DeleteModel
-    | RestoreFromTrash | DescribeMachine | EstimateRun | ListSteps | PreviewStep | ApplyStep | SetSteps
+    | ViewTokens | CountTokens | ListModels | GetStarter | AddModel | GetHubModel | CreateModel | DeleteModel
+    | RestoreFromTrash | DescribeMachine | EstimateRun | ListLabels | ListSteps | PreviewStep | ApplyStep | SetSteps
     | EditCell | AddRow | DeleteRows | ExportData | DescribeData | ReadIssueRow | FixIssue | ReplaceValue
     | SkipIssues | ExportIssues | ListDataTrash | EmptyDataTrash | LookUpHubData | ImportHubData
 )  # fmt: skip

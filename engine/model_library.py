@@ -155,7 +155,7 @@ class ModelLibrary:
         """Fetch a model from the hub that huggingface_hub is set to; the commit is kept in its source."""
         from engine.hub import download_model
 
-        id = self._free_id(repo_id.rsplit("/", 1)[-1])
+        id = self.free_id(repo_id.rsplit("/", 1)[-1])
         with Staging(self._home.downloads, f"hub-{id}") as staging:
             download = download_model(repo_id, revision, staging, progress, check)
             info = describe(
@@ -173,7 +173,7 @@ class ModelLibrary:
             UserError: what is missing or broken in it.
         """
         info = describe(
-            folder, id=self._free_id(name), title=name, source=source, licence=like.licence if like else "",
+            folder, id=self.free_id(name), title=name, source=source, licence=like.licence if like else "",
             languages=like.languages if like else (),
         )  # fmt: skip
         return self._commit(folder, info, progress)
@@ -183,7 +183,7 @@ class ModelLibrary:
         weights = weight_files(source)
         files = sorted({*wanted_files(source), *weights})
         total, done = sum(path.stat().st_size for path in files), 0
-        id = self._free_id(title)
+        id = self.free_id(title)
         with Staging(self._home.downloads, f"add-{id}") as staging:
             folder = staging / "model"
             folder.mkdir()
@@ -207,11 +207,22 @@ class ModelLibrary:
             check()
             progress(phase, done, total, unit)
 
-        id = self._free_id(title)
+        id = self.free_id(title)
         with Staging(self._home.downloads, f"add-{id}") as staging:
             folder = convert_gguf(source, staging, told)
             info = describe(folder, id=id, title=title, source=f"gguf:{source}")
             return self._commit(folder, info, told)
+
+    def place(
+        self, folder: Path, *, title: str, source: str, licence: str, progress: Progress = no_progress
+    ) -> ModelInfo:
+        """Take a finished folder that was made here: it is moved into the library, under a free id.
+
+        Raises:
+            UserError: what `engine.model_folder.describe` finds missing or broken.
+        """
+        info = describe(folder, id=self.free_id(title), title=title, source=source, licence=licence)
+        return self._commit(folder, info, progress)
 
     def _commit(self, folder: Path, info: ModelInfo, progress: Progress) -> ModelInfo:
         """The last step of everything that comes: the card with its manifest, then the rename."""
@@ -226,7 +237,7 @@ class ModelLibrary:
         commit_folder(folder, target)
         return read_card(target)
 
-    def _free_id(self, title: str) -> str:
+    def free_id(self, title: str) -> str:
         """A name for the folder: letters and digits of any script, dots and dashes, not taken yet."""
         stem = re.sub(r"[^\w.]+", "-", title.lower()).strip("-._") or "model"
         taken = {path.name for path in self._home.models.glob("*")}
