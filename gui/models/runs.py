@@ -17,6 +17,7 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 
 from gui.icons import icon
 from gui.live_run import LiveRun
+from gui.recipe_words import recipe_word
 from gui.theme import theme
 from gui.widgets.numbers import amount_count, amount_duration, amount_loss, when
 from gui.words import language, tr
@@ -36,7 +37,6 @@ STATUS_WORDS: dict[str, tuple[str, str, str]] = {
     "failed": ("Failed", "error", "bad"),
 }
 
-METHOD_WORDS = {"lora": "LoRA", "full": "All weights"}
 
 _BLOCK = 64
 
@@ -130,9 +130,7 @@ COLUMNS: tuple[Column, ...] = (
         "model", "Model", lambda run: run.model_title or run.model, lambda run: run.model_title.casefold()
     ),
     Column("data", "Data", lambda run: run.data, lambda run: run.data.casefold()),
-    Column(
-        "method", "Method", lambda run: tr(METHOD_WORDS.get(run.method, run.method)), lambda run: run.method
-    ),
+    Column("method", "Method", lambda run: recipe_word(run.method), lambda run: run.method),
     Column(
         "best",
         "Best val. loss",

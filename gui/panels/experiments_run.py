@@ -18,8 +18,9 @@ from engine.journal import Entry, read_journal
 from engine.processes import log_tail
 from engine.recipe import FIELDS, Recipe, RecipeError
 from gui.models.facts import Fact, FactsModel
-from gui.models.runs import METHOD_WORDS, STATUS_WORDS, Array
+from gui.models.runs import STATUS_WORDS, Array
 from gui.panels.train_live import loss_curves
+from gui.recipe_words import recipe_word
 from gui.widgets.numbers import amount_bytes, amount_count, amount_duration, amount_loss, amount_percent, when
 from gui.widgets.page import button, icon_button
 from gui.widgets.plot import Curve, Mark, Plot
@@ -384,7 +385,7 @@ def _facts(detail: RunDetail) -> str:
     steps = tr("{count} steps", count=f"{record.steps:,}")
     parts = [
         tr(STATUS_WORDS[record.status][0]), tr("{model} on {data}", model=model, data=record.data),
-        tr(METHOD_WORDS.get(record.method, record.method)), losses, steps, amount_duration(record.duration_s),
+        recipe_word(record.method), losses, steps, amount_duration(record.duration_s),
         when(record.created_utc),
     ]  # fmt: skip
     line = "  ·  ".join(part for part in parts if part)

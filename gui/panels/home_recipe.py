@@ -21,8 +21,9 @@ from engine.messages import (
     RunEstimate,
     StarterInfo,
 )
-from engine.recipe import Recipe
+from engine.recipe import WITH_RANK, Recipe
 from gui.icons import set_icon, set_picture
+from gui.recipe_words import recipe_word
 from gui.sentences import is_cancelled
 from gui.service import Ticket
 from gui.theme import set_role
@@ -32,8 +33,6 @@ from gui.widgets.states import ErrorCard, ProgressLine
 from gui.widgets.text import ElidedLabel, label
 from gui.words import bind, language, tr
 from gui.workbench import Workbench
-
-METHOD_WORDS = {"lora": "LoRA, rank {rank}", "full": "All weights"}
 
 
 class RecipeCard(QFrame):
@@ -247,7 +246,10 @@ class RecipeCard(QFrame):
     def _write_facts(self) -> None:
         self._set("model", self._with_licence(self.recipe.model))
         self._set("data", self._with_licence(self.recipe.data))
-        self._set("method", tr(METHOD_WORDS[self.recipe.method], rank=self.recipe.rank))
+        has_rank = self.recipe.method in WITH_RANK
+        method = recipe_word(self.recipe.method)
+        rank = tr("{method}, rank {rank}", method=method, rank=self.recipe.rank)
+        self._set("method", rank if has_rank else method)
         estimate = self._estimate
         if estimate is None:
             waits = tr("being estimated…") if self._is_estimating else "–"

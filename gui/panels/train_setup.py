@@ -21,6 +21,7 @@ from engine.messages import (
     ModelList,
     StarterInfo,
 )
+from engine.recipe import tasks_for
 from gui.icons import set_picture
 from gui.panels.train_estimate import Estimate
 from gui.sentences import is_cancelled
@@ -146,7 +147,7 @@ class SetupView(QWidget):
     # ------------------------------------------------------------------------------------ answering
 
     def _on_models(self, answer: ModelList) -> None:
-        self._models = {info.id: info for info in answer.models if info.kind != "encoder"}
+        self._models = {info.id: info for info in answer.models}
         self._note_starters(answer.starters)
         self._is_listed[0] = True
         self._show_libraries()
@@ -189,6 +190,9 @@ class SetupView(QWidget):
         values = self.form.values()
         info = self._data.get(str(values.get("data")))
         self.form.set_num_rows(info.rows_kept if info else None)
+        model = self._models.get(str(values.get("model")))
+        is_known = info is not None and model is not None
+        self.form.set_tasks(tasks_for(info.shape, model.kind) if is_known and info and model else ())
         self._pin_prompts(str(values.get("data")))
         missing = self.missing()
         self._right.setCurrentIndex(0 if missing else 1)
