@@ -82,9 +82,10 @@ def assemble(
 
     on_phase("loading-model", 0, 0)
     base = find_source(home, recipe.model).base
-    tokenizer = task.tokenizer = load_tokenizer(base)  # a method may add words to it
+    task.tokenizer = load_tokenizer(base)
     method = method_named(recipe.method)
     model = method.prepare(task.load_model(base, dtype=getattr(torch, dtype), device=device), recipe, task)
+    tokenizer = task.tokenizer  # to which the method may have added words
     task.attach(model, tokenizer)
 
     teacher = load_teacher(home, recipe, task, tokenizer, device=device, dtype=getattr(torch, dtype))

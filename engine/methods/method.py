@@ -19,7 +19,11 @@ from engine.recipe import Recipe
 class TaskSide(Protocol):
     """What a method asks of a task."""
 
-    peft_type: str  # peft's TaskType, "" where it has none
+    @property
+    def peft_type(self) -> str:
+        """peft's TaskType, "" where it has none."""
+
+    tokenizer: Any  # may be given new words by `prepare`
     head_names: tuple[str, ...]  # modules that are new and trained whole, whatever the method
 
 

@@ -1,11 +1,12 @@
 """Trainable tokens: words of the user's own get an embedding each, and nothing else is trained. The adapter is peft's.
 
-The words are added to the task's tokenizer here, so the tokenizer must be there before the rows are encoded. Words that
-the tokenizer has already as one token are trained in their place.
+The words are added to a copy of the task's tokenizer, which is the task's from then on: rows are encoded afterwards.
+Words that the tokenizer has already as one token are trained in their place.
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from peft import TrainableTokensConfig
@@ -30,7 +31,8 @@ class TrainableTokens(PeftMethod):
                 "{method} needs one place where words come in; an encoder-decoder has two. Choose LoRA.",
                 method=recipe.method,
             )
-        ids = add_words(model, task.tokenizer, list(recipe.new_tokens))  # type: ignore[attr-defined]
+        task.tokenizer = copy.deepcopy(task.tokenizer)  # others may hold the one that was given
+        ids = add_words(model, task.tokenizer, list(recipe.new_tokens))
         embedding = model.get_input_embeddings()
         name = next(name for name, module in model.named_modules() if module is embedding)
         config = TrainableTokensConfig(task_type=task_type(task), token_indices=ids, target_modules=[name])
