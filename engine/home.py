@@ -9,6 +9,7 @@ Owns the layout and nothing else. Standard library and platformdirs only: the wi
       trash/            what was deleted and can be put back
       downloads/        parts that are still coming
       playground/       kept replies
+      reports/<id>/     report.json, rows.arrow: a model judged on rows
       history.sqlite    an index of all this; it can be deleted and is rebuilt
       settings.ini      the window's own
 """
@@ -63,6 +64,10 @@ class Home:
         return self.root / "playground"
 
     @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    @property
     def database(self) -> Path:
         return self.root / "history.sqlite"
 
@@ -79,6 +84,9 @@ class Home:
         Raises:
             OSError: if the place cannot be written; the caller names it to the user.
         """
-        for folder in (self.models, self.data, self.runs, self.trash, self.downloads, self.playground):
+        places = (
+            self.models, self.data, self.runs, self.trash, self.downloads, self.playground, self.reports,
+        )  # fmt: skip
+        for folder in places:
             folder.mkdir(parents=True, exist_ok=True)
         return self

@@ -1012,6 +1012,200 @@ class RunEstimate:
     notes: tuple[Failed, ...] = ()
 
 
+# -------------------------------------------------------------------------------- reports (librarian)
+
+
+@dataclass(frozen=True)
+class EvaluateModel:
+    """-> EvaluationDone; sends Progress (loading, tokenising, judging, generating, baselines); can be cancelled.
+
+    `source` is a run, "run@step", a model id or a folder. `data` "" is the run's own. `split` is train, validation,
+    test or all; "" takes the run's held-out rows of its own data, and all rows of any other. `limit` 0 takes every
+    row. Replies are written for `generate_limit` rows where `generate` is set; 0 takes the task's own number.
+    """
+
+    source: str
+    data: str = ""
+    split: str = ""
+    limit: int = 0
+    with_baselines: bool = True
+    task: str = ""
+    generate: bool = False
+    generate_limit: int = 0
+
+
+@dataclass(frozen=True)
+class EvaluationDone:
+    """`report` is what ReadReport takes. Figures go by the ids of engine.metrics; shares are 0 to 1."""
+
+    report: str
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    baselines: dict[str, dict[str, float]]
+    num_rows: int
+
+
+@dataclass(frozen=True)
+class ReportInfo:
+    """One evaluation in a list. `run` is "" for a model of the library; `main_metric` says most of its task."""
+
+    id: str
+    task: str
+    source: str
+    source_title: str
+    run: str
+    data: str
+    data_hash: str
+    split: str
+    num_rows: int
+    num_wrong: int
+    created_utc: str
+    duration_s: float
+    main_metric: str
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ListReports:
+    """-> ReportList, the newest first; of one run or model only, where `source` is given."""
+
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class ReportList:
+    reports: tuple[ReportInfo, ...]
+
+
+@dataclass(frozen=True)
+class ReadReport:
+    """-> Report"""
+
+    id: str
+
+
+@dataclass(frozen=True)
+class ReportCurve:
+    """`kind` is roc (x false positive rate, y true positive rate) or precision-recall (x recall, y precision)."""
+
+    kind: str
+    label: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    area: float
+
+
+@dataclass(frozen=True)
+class MetricFormat:
+    """How a figure is shown: `format` is percent, number or nats."""
+
+    id: str
+    title: str
+    higher_is_better: bool
+    format: str
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All but the rows. `formats` describe the figures in the order in which they are shown.
+
+    `per_class` has one dictionary a class (label, precision, recall, f1, support …); `confusion[i][j]` counts rows of
+    class i that were put into class j. `calibration` are (low, high, count, confidence, accuracy) of each bin.
+    `groups` has one dictionary a group (group, num_rows, wrong_share …). `left_out` counts rows that could not be
+    judged, by reason; `left_out_values` names what was not known in them. `notes` are sentences with templates.
+    `error_counts` counts rows by error type, right ones under "".
+    """
+
+    info: ReportInfo
+    formats: tuple[MetricFormat, ...]
+    intervals: dict[str, tuple[float, float]]
+    baselines: dict[str, dict[str, float]]
+    baseline_titles: dict[str, str]
+    labels: tuple[str, ...] = ()
+    per_class: tuple[dict[str, Any], ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+    curves: tuple[ReportCurve, ...] = ()
+    calibration: tuple[tuple[float, ...], ...] = ()
+    groups: tuple[dict[str, Any], ...] = ()
+    error_counts: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    left_out_values: tuple[str, ...] = ()
+    notes: tuple[Failed, ...] = ()
+    environment: dict[str, Any] = field(default_factory=dict)
+    order: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReadReportRows:
+    """-> ReportRows. `show` is all, wrong or right; `order` is data, best, worst or random (by `seed`).
+
+    `truth` and `prediction` keep rows with that class, `error` those of that error type, lengths (in tokens) those
+    between; `max_length` 0 is no limit.
+    """
+
+    report: str
+    offset: int = 0
+    num_rows: int = 100
+    show: str = "all"
+    order: str = "data"
+    seed: int = 0
+    truth: str = ""
+    prediction: str = ""
+    error: str = ""
+    min_length: int = 0
+    max_length: int = 0
+
+
+@dataclass(frozen=True)
+class TokenLoss:
+    """A piece of what was to be said, and how surprised the model was by it, in nats."""
+
+    text: str
+    nats: float
+
+
+@dataclass(frozen=True)
+class ReportRow:
+    """One judged row. `score` is 0 to 1, higher is better; `error` is "" where the row is right."""
+
+    position: int
+    inputs: dict[str, str]
+    truth: str
+    prediction: str
+    score: float
+    error: str
+    length: int
+    loss: float | None = None
+    group: str = ""
+    probabilities: tuple[ScoredLabel, ...] = ()
+    tokens: tuple[TokenLoss, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReportRows:
+    """`total` counts all rows that fit the request."""
+
+    rows: tuple[ReportRow, ...]
+    total: int
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class SaveHardSet:
+    """-> DatasetInfo: the rows of a report that were not right, as a data set of their own."""
+
+    report: str
+    name: str
+
+
+@dataclass(frozen=True)
+class DeleteReport:
+    """-> Done. Moves it to the trash; RestoreFromTrash(done.token) brings it back."""
+
+    id: str
+
+
 # ------------------------------------------------------------------------------------ player requests
 
 
@@ -1166,6 +1360,7 @@ LibrarianRequest = (
     | RestoreFromTrash | DescribeMachine | EstimateRun | ListLabels | ListSteps | PreviewStep | ApplyStep | SetSteps
     | EditCell | AddRow | DeleteRows | ExportData | DescribeData | ReadIssueRow | FixIssue | ReplaceValue
     | SkipIssues | ExportIssues | ListDataTrash | EmptyDataTrash | LookUpHubData | ImportHubData
+    | EvaluateModel | ListReports | ReadReport | ReadReportRows | SaveHardSet | DeleteReport
 )  # fmt: skip
 PlayerRequest = (
     LoadModel | Generate | Predict
