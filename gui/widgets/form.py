@@ -14,6 +14,7 @@ from gui.widgets.text import label
 from gui.words import bind
 
 LABEL_WIDTH = 128
+GAP = 8  # above each row
 
 
 class FormRow:
@@ -24,6 +25,7 @@ class FormRow:
         self.dot = QLabel()
         set_picture(self.dot, "dot", "accent", 12)
         self.reset_button = icon_button("undo", "Back to the default")
+        self.line = QWidget()  # what stands beside the label
         self._on_reset: Callable[[], Any] | None = None
         self.reset_button.clicked.connect(lambda _checked=False: self._on_reset() if self._on_reset else None)
         for widget in (self.dot, self.reset_button):
@@ -52,7 +54,7 @@ class FormRow:
             self.help.style().polish(self.help)
 
     def set_visible(self, visible: bool) -> None:
-        for widget in (self.label, self.control, self.unit):
+        for widget in (self.label, self.line, self.control, self.unit):
             widget.setVisible(visible)
         self.help.setVisible(visible and bool(self.help.text()))
         if not visible:
@@ -67,10 +69,11 @@ class Form(QWidget):
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setHorizontalSpacing(12)
-        self._grid.setVerticalSpacing(8)
+        self._grid.setVerticalSpacing(0)  # rows bring their own: a hidden one leaves no gap
         self._grid.setColumnMinimumWidth(0, label_width)
         self._grid.setColumnStretch(1, 1)
         self.rows: list[FormRow] = []
+        self._next = 0
 
     def add(self, label_text: str, control: QWidget, help: str = "", unit: str = "") -> FormRow:
         """Append a row; `help` also becomes the control's tool tip and description."""
@@ -86,24 +89,30 @@ class Form(QWidget):
             bind(control.setAccessibleDescription, help)
         row = FormRow(name, control, unit_label, help_label)
         help_label.setVisible(bool(help))
-        at = 2 * len(self.rows)
+        at = self._take_lines(2)
+        help_label.setContentsMargins(0, GAP // 2, 0, 0)
         top = Qt.AlignmentFlag.AlignTop if control.sizeHint().height() > 40 else Qt.AlignmentFlag.AlignVCenter
+        name.setContentsMargins(0, GAP, 0, 0)
         self._grid.addWidget(name, at, 0, top)
-        self._grid.addWidget(self._with_marks(row), at, 1)
+        self._lay_out(row)
+        self._grid.addWidget(row.line, at, 1)
         self._grid.addWidget(help_label, at + 1, 1)
         self.rows.append(row)
         return row
 
     def add_wide(self, widget: QWidget) -> None:
         """A widget over both columns."""
-        self._grid.addWidget(widget, self._grid.rowCount(), 0, 1, 2)
+        self._grid.addWidget(widget, self._take_lines(1), 0, 1, 2)
 
-    def _with_marks(self, row: FormRow) -> QWidget:
-        line = QWidget()
-        across = QHBoxLayout(line)
-        across.setContentsMargins(0, 0, 0, 0)
+    def _take_lines(self, count: int) -> int:
+        first = self._next
+        self._next += count
+        return first
+
+    def _lay_out(self, row: FormRow) -> None:
+        across = QHBoxLayout(row.line)
+        across.setContentsMargins(0, GAP, 0, 0)
         across.setSpacing(4)
         across.addWidget(row.control, 1)
         for widget in (row.unit, row.dot, row.reset_button):
             across.addWidget(widget)
-        return line

@@ -39,7 +39,7 @@ from gui.words import bind, language, tr
 GROUPS = {
     "simple": "Task",
     "length": "Length",
-    "optimiser": "Optimiser",
+    "optimiser": "Optimisation",
     "batches": "Rows and batches",
     "lora": "What is trained",
     "regularisation": "Regularisation",
@@ -415,7 +415,7 @@ class _Group(QWidget):
     def set_changes(self, count: int) -> None:
         self._heading.setText(tr(self._title))
         self._heading.setAccessibleName(tr(self._title))
-        self._changes.setText(tr("{count} changed", count=count) if count else "")
+        self._changes.setText(tr("{count} not at the default", count=count) if count else "")
 
     def _on_toggled(self, is_open: bool) -> None:
         self.form.setVisible(is_open)

@@ -12,8 +12,9 @@ from gui.theme import theme
 from gui.widgets.numbers import amount_count
 from gui.words import language, tr
 
-HEIGHT = 64
+HEIGHT = 72
 MARGIN = 6
+ABOVE = 8  # the gap that rows of a form keep
 
 
 class ScheduleCurve(QWidget):
@@ -46,7 +47,7 @@ class ScheduleCurve(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(QPen(theme.color("line"), 1))
         painter.setBrush(theme.color("surface"))
-        painter.drawRoundedRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5), 6, 6)
+        painter.drawRoundedRect(QRectF(self.rect()).adjusted(0.5, ABOVE + 0.5, -0.5, -0.5), 6, 6)
         if len(self._points) < 2 or self._peak <= 0:
             return
         painter.setBrush(Qt.BrushStyle.NoBrush)
@@ -54,12 +55,15 @@ class ScheduleCurve(QWidget):
         painter.drawPolyline(self._polygon())
 
     def _polygon(self) -> QPolygonF:
-        width, height = self.width() - 2 * MARGIN, self.height() - 2 * MARGIN
+        width, height = self.width() - 2 * MARGIN, self.height() - ABOVE - 2 * MARGIN
         first, last = self._points[0][0], self._points[-1][0]
         across = max(1, last - first)
         return QPolygonF(
             [
-                QPointF(MARGIN + width * (step - first) / across, MARGIN + height * (1 - rate / self._peak))
+                QPointF(
+                    MARGIN + width * (step - first) / across,
+                    ABOVE + MARGIN + height * (1 - rate / self._peak),
+                )
                 for step, rate in self._points
             ]
         )
