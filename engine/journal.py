@@ -81,16 +81,19 @@ class JournalWriter:
         return last + 1
 
 
-def read_journal(folder: Path, offset: int = 0) -> tuple[list[Entry], int]:
+def read_journal(folder: Path, offset: int = 0, max_bytes: int = -1) -> tuple[list[Entry], int]:
     """The whole entries from byte `offset` on, and the offset to go on from.
 
     A line that is still being written is left for the next call. A line of another protocol, or a broken
-    one, is passed over: a gap in `seq` shows it. A missing journal is an empty one.
+    one, is passed over: a gap in `seq` shows it. A missing journal is an empty one. With `max_bytes` only the
+    lines that begin within so many bytes are read; whoever wants more asks again.
     """
     try:
         with (folder / JOURNAL_NAME).open("rb") as file:
             file.seek(offset)
-            content = file.read()
+            content = file.read(max_bytes)
+            if len(content) == max_bytes:
+                content += file.readline()
     except FileNotFoundError:
         return [], offset
     whole = content.rfind(b"\n") + 1

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +18,16 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from engine import messages as m
 from engine.home import Home
-from engine.journal import Entry, read_journal
+from engine.journal import JOURNAL_NAME, Entry, read_journal
 from engine.processes import WORKER_NAME, is_alive, was_started
 from gui.backstage import Backstage
+from gui.live_series import Series
 
 POLL_MS = 250
-SLICE = 2000  # entries folded in one go, about 4 ms
+SLICE = 1000  # entries folded in one go, about 4 ms
+MOST_BYTES = 2_000_000  # of one journal at once: a long one is taken in by and by
+NEWEST, IN_TURN = 100, 500
+SETTLED_NS = 2_500_000_000  # some file systems tell times to two seconds
 ENDED = ("finished", "stopped", "failed", "interrupted")
 
 
@@ -48,7 +54,7 @@ class LiveRun(QObject):
         self.elapsed_s = 0.0
         self.prepared: m.DataPrepared | None = None
         self.environment: dict[str, Any] = {}
-        self.series: dict[str, dict[int, float]] = defaultdict(dict)
+        self.series: dict[str, Series] = defaultdict(Series)
         self.rewrites: Counter[str] = Counter()  # how often a step that was known got a new value, by metric
         self.samples: dict[tuple[int, int], m.SampleGenerated] = {}
         self.checkpoints: dict[int, m.CheckpointSaved] = {}
@@ -121,7 +127,7 @@ class LiveRun(QObject):
                 self.status, self.failure = "failed", event
 
     def _fold_step(self, event: m.StepFinished) -> None:
-        self.series["step_s"][event.step] = event.elapsed_s - self.elapsed_s
+        self._keep(event.step, "step_s", event.elapsed_s - self.elapsed_s)
         self.step, self.elapsed_s = event.step, event.elapsed_s
         self._note(event.step, event, "train_loss", "learning_rate", "grad_norm", "tokens_per_second")
 
@@ -132,19 +138,56 @@ class LiveRun(QObject):
                 self._keep(step, name, value)
 
     def _keep(self, step: int, name: str, value: float) -> None:
-        series = self.series[name]
-        if step in series:
-            self.rewrites[name] += 1
-        series[step] = value
+        self.rewrites[name] += self.series[name].add(step, value)
 
 
 class Found(NamedTuple):
-    """What one look at a run folder found: new entries, where to go on, and the worker's life and launch."""
+    """What one look at a run folder found: new entries, where to go on, whether more is there, and the worker's life
+    and launch.
+    """
 
     entries: list[Entry]
     offset: int
+    has_more: bool
     alive: bool
     launched: int | None
+
+
+class RunFolders:
+    """Which run folders are looked at this time: ten thousand cost as much as a few hundred.
+
+    The newest each time, and of the others the next few, in turn. Used backstage alone.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._root = home.runs
+        self._names: list[str] = []
+        self._listed: tuple[int, int] = (0, 0)
+        self._turn = 0
+
+    def due(self, followed: Collection[str]) -> list[Path]:
+        """Those followed, the newest, and the next of the rest."""
+        self._list()
+        rest = self._names[:-NEWEST]
+        if self._turn >= len(rest):
+            self._turn = 0
+        turn = rest[self._turn : self._turn + IN_TURN]
+        self._turn += IN_TURN
+        names = dict.fromkeys([*followed, *turn, *self._names[-NEWEST:]])
+        folders = (self._root / name for name in names)
+        return [folder for folder in folders if (folder / JOURNAL_NAME).exists()]
+
+    def _list(self) -> None:
+        """Anew where the folder changed since, or so shortly before that its time does not tell."""
+        try:
+            changed = self._root.stat().st_mtime_ns
+            now = time.time_ns()
+            if self._listed[0] == changed and self._listed[1] - changed > SETTLED_NS:
+                return
+            self._names = sorted(os.listdir(self._root))  # noqa: PTH208 - names, of ten thousand
+            self._listed = (changed, now)
+        except FileNotFoundError:
+            self._names = []
 
 
 class RunMonitor(QObject):
@@ -160,9 +203,10 @@ class RunMonitor(QObject):
 
     def __init__(self, home: Home, backstage: Backstage, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._home = home
+        self._has_more = False
         self._backstage = backstage
         self._reading = False
+        self._folders = RunFolders(home)
         self._over: dict[str, int | None] = {}  # runs that are over, and when their worker was launched
         self.runs: dict[str, LiveRun] = {}
         self._timer = QTimer(self)
@@ -201,16 +245,20 @@ class RunMonitor(QObject):
         A run that is over costs one look at its `worker.json`, however many there are, until that is written anew.
         """
         found = {}
-        for folder in _run_folders(self._home):
+        for folder in self._folders.due(offsets):
             launched = _launched(folder)
             if folder.name in over and over[folder.name] == launched:
                 continue
             alive = is_alive(folder) or not was_started(folder)
-            entries, offset = read_journal(folder, offsets.get(folder.name, 0))
-            found[folder.name] = Found(entries, offset, alive, launched)
+            entries: list[Entry] = []
+            before = offset = offsets.get(folder.name, 0)
+            if alive or folder.name in offsets:
+                entries, offset = read_journal(folder, before, MOST_BYTES)
+            found[folder.name] = Found(entries, offset, offset - before >= MOST_BYTES, alive, launched)
         return found
 
     def _take(self, found: dict[str, Found]) -> None:
+        self._has_more = any(each.has_more for each in found.values())
         self._fold_on(self._folding(found))
 
     def _fold_on(self, work: Iterator[None]) -> None:
@@ -219,11 +267,13 @@ class RunMonitor(QObject):
             next(work)
         except StopIteration:
             self._reading = False
+            if self._has_more:
+                self.poll()
         else:
             QTimer.singleShot(0, self, lambda: self._fold_on(work))
 
     def _folding(self, found: dict[str, Found]) -> Iterator[None]:
-        for run_id, (entries, offset, alive, launched) in found.items():
+        for run_id, (entries, offset, has_more, alive, launched) in found.items():
             if run_id not in self.runs and not alive:
                 self._over[run_id] = launched
                 continue
@@ -234,25 +284,18 @@ class RunMonitor(QObject):
                     yield
                 run.fold(entries[first : first + SLICE])
             run.offset = offset
-            if not alive and not run.is_over:
+            if not alive and not has_more and not run.is_over:
                 run.status = "interrupted"
             if entries or run.is_over:
                 run.changed.emit()
                 self.progressed.emit(run_id)
-            if run.is_over:
+            if run.is_over and not has_more:
                 self._over[run_id] = launched
                 self.ended.emit(run_id)
 
     def _on_error(self, error: Exception) -> None:
         self._reading = False
         self._backstage.failed.emit(error)
-
-
-def _run_folders(home: Home) -> list[Path]:
-    try:
-        return sorted(path for path in home.runs.iterdir() if (path / "events.jsonl").exists())
-    except FileNotFoundError:
-        return []
 
 
 def _launched(folder: Path) -> int | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -53,49 +52,41 @@ def smooth(values: Array, weight: float) -> Array:
     """
     if weight <= 0 or len(values) == 0:
         return values
-    # In blocks: within one, a product with a triangle of powers; between two, one carried number.
-    padded = np.zeros(-(-len(values) // _BLOCK) * _BLOCK)
-    padded[: len(values)] = values
-    places = np.arange(_BLOCK)
-    triangle = np.tril(weight ** np.maximum(places[:, None] - places, 0)) * (1 - weight)
-    within = padded.reshape(-1, _BLOCK) @ triangle.T
-    decay = weight ** (places + 1.0)
-    carried = 0.0
-    for place in range(len(within)):
-        within[place] += decay * carried
-        carried = within[place, -1]
-    averaged: Array = within.reshape(-1)[: len(values)]
+    averaged = _carried_on(values, weight) * (1 - weight)
     num_biased = min(len(values), int(-40 / math.log(weight)) + 1)  # beyond, 1 - w^k is 1 in doubles
     averaged[:num_biased] /= 1 - weight ** np.arange(1.0, num_biased + 1)
     return averaged
 
 
+def _carried_on(values: Array, weight: float) -> Array:
+    """y[k] = w y[k-1] + x[k]: in blocks by a triangle of powers, between blocks the same over their ends."""
+    if len(values) <= _BLOCK:
+        return _triangle(len(values), weight) @ values
+    padded = np.zeros(-(-len(values) // _BLOCK) * _BLOCK)
+    padded[: len(values)] = values
+    within = padded.reshape(-1, _BLOCK) @ _triangle(_BLOCK, weight).T
+    ends = _carried_on(within[:, -1], weight**_BLOCK)
+    within[1:] += ends[:-1, None] * weight ** np.arange(1.0, _BLOCK + 1)
+    carried: Array = within.reshape(-1)[: len(values)]
+    return carried
+
+
+def _triangle(size: int, weight: float) -> Array:
+    places = np.arange(size)
+    powers: Array = np.tril(weight ** np.maximum(places[:, None] - places, 0.0))
+    return powers
+
+
 class Curves:
-    """A live run's series as arrays that grow with it, so that a redraw copies only what is new."""
+    """A live run's series as arrays that grow with it: what a plot knows of them already stays where it is."""
 
     def __init__(self, run: LiveRun) -> None:
         self._run = run
-        self._kept: dict[str, tuple[int, Array, Array]] = {}
 
     def of(self, name: str) -> tuple[Array, Array]:
         """(steps, values) of a metric, both (n,), in the order of steps. Views: not to be written to."""
         series = self._run.series.get(name)
-        if not series:
-            return np.empty(0), np.empty(0)
-        rewrites = self._run.rewrites[name]
-        known, steps, values = self._kept.get(name, (rewrites, np.empty(0), np.empty(0)))
-        if known != rewrites:
-            steps, values = np.empty(0), np.empty(0)
-        fresh = len(series) - len(steps)
-        if fresh:
-            new_steps = np.fromiter(islice(reversed(series), fresh), float, fresh)[::-1]
-            new_values = np.fromiter(islice(reversed(series.values()), fresh), float, fresh)[::-1]
-            steps, values = np.concatenate([steps, new_steps]), np.concatenate([values, new_values])
-            if len(steps) > fresh and steps[-fresh] < steps[-fresh - 1]:
-                order = np.argsort(steps, kind="stable")
-                steps, values = steps[order], values[order]
-        self._kept[name] = (rewrites, steps, values)
-        return steps, values
+        return series.arrays() if series is not None else (np.empty(0), np.empty(0))
 
 
 @dataclass(frozen=True)
