@@ -11,7 +11,7 @@ from gui.theme import theme
 from gui.words import language, tr
 
 Index = QModelIndex | QPersistentModelIndex
-COLUMNS = ("Label", "Count", "New name")
+COLUMNS = ("Labels", "Count", "New name")
 LABEL, COUNT, NAME = range(len(COLUMNS))
 
 
@@ -54,6 +54,8 @@ class LabelsModel(QAbstractTableModel):
     ) -> Any:
         if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
             return tr(COLUMNS[section])
+        if role == Qt.ItemDataRole.TextAlignmentRole and section == COUNT:
+            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         return None
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:

@@ -45,6 +45,7 @@ class RowsModel(QAbstractTableModel):
         super().__init__(parent)
         self._fetch = fetch
         self.is_editable = False
+        self.readings: dict[str, Callable[[str], str]] = {}  # by column: a nested value as a person reads it
         self._columns: tuple[str, ...] = ()
         self._num_rows = 0
         self._pages: OrderedDict[int, RowsPage] = OrderedDict()
@@ -125,7 +126,11 @@ class RowsModel(QAbstractTableModel):
             return PLACEHOLDER
         if role == Qt.ItemDataRole.EditRole:
             return row[index.column()] if index.column() < len(row) else ""
-        return one_line(row[index.column()]) if index.column() < len(row) else ""
+        return one_line(self._shown(index.column(), row)) if index.column() < len(row) else ""
+
+    def _shown(self, column: int, row: Sequence[str]) -> str:
+        reading = self.readings.get(self._columns[column])
+        return reading(row[column]) if reading is not None else row[column]
 
     def flags(self, index: Index) -> Qt.ItemFlag:
         """A cell can be edited where `is_editable` says so and its row is here."""

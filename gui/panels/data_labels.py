@@ -45,11 +45,12 @@ class LabelsDialog(QDialog):
     def _build(self) -> None:
         bind(self.setWindowTitle, "Labels")
         self.setMinimumSize(480, 360)
+        self.resize(600, 460)
         self._sentence = label("", "quiet", wraps=True)
         self._error = ErrorCard()
         self._progress = ProgressLine()
         self.table = Table()
-        self.table.set_model(self.model, widths=(180, 72), sortable=False)
+        self.table.set_model(self.model, widths=(230, 80), sortable=False)
         self.table.setEditTriggers(
             QAbstractItemView.EditTrigger.DoubleClicked
             | QAbstractItemView.EditTrigger.AnyKeyPressed

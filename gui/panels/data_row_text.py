@@ -11,9 +11,12 @@ from PySide6.QtWidgets import QTextEdit, QWidget
 from gui.theme import theme
 from gui.words import bind, tr
 
+LAST = {"context": 1, "group": 2, "id": 2, "ignore": 3}
+
 
 class RowText(QTextEdit):
-    """Plain text that can be selected and copied; never HTML."""
+    """Plain text that can be selected and copied; never HTML. The columns that are used come first, a passage
+    behind its question."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -32,7 +35,8 @@ class RowText(QTextEdit):
         body.setFont(theme.font("body"))
         body.setForeground(theme.color("text"))
         cursor = QTextCursor(self.document())
-        for column, text in zip(columns, row, strict=False):
+        cells = list(zip(columns, row, strict=False))
+        for column, text in sorted(cells, key=lambda cell: LAST.get(roles.get(cell[0], "ignore"), 0)):
             if not cursor.atStart():
                 cursor.insertText("\n\n", body)
             cursor.insertText(column + "\n", name)

@@ -5,6 +5,7 @@ Owns the questions for rows and for other roles; the library's list belongs to t
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QModelIndex, Qt, QTimer, Signal
@@ -25,7 +26,7 @@ from gui.panels.data_add_row import AddRowDialog
 from gui.panels.data_cell import CellDelegate
 from gui.panels.data_edits import Edits
 from gui.panels.data_labels import LabelsDialog
-from gui.panels.data_row_text import RowText
+from gui.panels.data_row_text import READINGS, RowText, readable
 from gui.theme import theme
 from gui.widgets.hairline_splitter import HairlineSplitter
 from gui.widgets.page import button, icon_button
@@ -79,6 +80,11 @@ class RowsView(QWidget):
             self._place = (self._table.currentIndex().row(), self._table.verticalScrollBar().value())
         self._info = info
         self._model.is_editable = True
+        self._model.readings = {
+            column: functools.partial(readable, role=role)
+            for column, role in info.roles.items()
+            if role in READINGS
+        }
         if not same:
             self._search.blockSignals(True)
             self._search.clear()
