@@ -56,6 +56,8 @@ def quantise(model: Any, names: list[str]) -> None:
             layer.in_features, layer.out_features, bias=layer.bias is not None, compute_dtype=weight.dtype,
             quant_type="nf4", compress_statistics=True, device="meta",
         )  # fmt: skip
+        # Its fast path for validation on a processor rounds once more, and does not know layers narrower than 64.
+        small.support_avx512bf16_for_cpu = False
         small.weight = bitsandbytes.nn.Params4bit(
             weight.contiguous(), requires_grad=False, quant_type="nf4", compress_statistics=True
         ).to(weight.device)
