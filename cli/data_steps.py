@@ -95,7 +95,7 @@ def setting_value(kind: StepKind, name: str, text: str) -> Any:
     the engine to refuse."""
     setting = next((each for each in kind.settings if each.name == name), None)
     type_ = setting.type if setting else "text"
-    if type_ in ("text", "choice", "column"):
+    if type_ in ("text", "choice", "column", "model"):
         return text
     if type_ in ("choices", "columns", "lines") and not text.startswith("["):
         return [part.strip() for part in text.split(",") if part.strip()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,11 @@ from engine.messages import (
     ListSteps,
     PreviewStep,
     SetSteps,
+    StepKind,
     StepKinds,
     StepPreview,
 )
+from engine.model_library import ModelLibrary
 from engine.service import Errand, Handlers
 
 
@@ -66,7 +69,8 @@ class _StepDesk:
         return DataLabels(request.name, label_column(dataset.info.roles), count_labels(dataset))
 
     def list_steps(self, request: ListSteps, errand: Errand) -> StepKinds:
-        return StepKinds(tuple(step.kind for step in STEPS))
+        models = tuple(model.id for model in ModelLibrary(self._home).list())
+        return StepKinds(tuple(_with_models(step.kind, models) for step in STEPS))
 
     def preview(self, request: PreviewStep, errand: Errand) -> StepPreview:
         return self._steps.preview(
@@ -111,3 +115,11 @@ class _StepDesk:
     def _edited(self, name: str, settings: dict[str, Any], errand: Errand) -> DatasetInfo:
         self._let_go()
         return self._steps.apply(name, DataStep("edit", settings), errand.progress, errand.check)
+
+
+def _with_models(kind: StepKind, models: tuple[str, ...]) -> StepKind:
+    """The kind with the models that there are as choices of its settings for one."""
+    settings = tuple(
+        dataclasses.replace(each, choices=models) if each.type == "model" else each for each in kind.settings
+    )
+    return dataclasses.replace(kind, settings=settings)

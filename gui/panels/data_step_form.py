@@ -150,7 +150,7 @@ class StepForm(QWidget):
         makers = {
             "switch": self._switch, "whole": self._whole, "number": self._number, "text": self._text,
             "choice": self._choice, "choices": self._choices, "column": self._column, "columns": self._some_columns,
-            "lines": self._lines,
+            "lines": self._lines, "model": self._model,
         }  # fmt: skip
         made = makers[setting.type](setting)
         made[2](setting.default)
@@ -198,6 +198,15 @@ class StepForm(QWidget):
             self._titled.append((box, place, title))
         box.currentIndexChanged.connect(self._on_changed)
         return box, box.currentData, lambda value: box.setCurrentIndex(box.findData(value))
+
+    def _model(self, setting: StepSetting) -> tuple[QWidget, Callable[[], Any], Callable[[Any], None]]:
+        """One of the models that there are, or a folder that is typed."""
+        box = QComboBox(editable=True)
+        box.setFixedWidth(WIDEST)
+        box.addItems(list(setting.choices))
+        box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
+        box.currentTextChanged.connect(self._on_changed)
+        return box, box.currentText, lambda value: box.setEditText(str(value))
 
     def _choices(self, setting: StepSetting) -> tuple[QWidget, Callable[[], Any], Callable[[Any], None]]:
         holder = QWidget()

@@ -44,7 +44,7 @@ def augment_changes(rows: Rows, settings: Settings, findings: Findings) -> Itera
     Raises:
         UserError: "split-first", "nothing-to-augment", "thesaurus-missing", "column-unknown".
     """
-    columns = _asked_columns(rows, settings)
+    columns = asked_columns(rows, settings)
     methods = _methods(settings)
     is_training, is_made = training_rows(rows), rows.made()
     chosen: dict[int, Origin] = {}
@@ -72,13 +72,14 @@ def augment_changes(rows: Rows, settings: Settings, findings: Findings) -> Itera
             yield Change(-1, origin, None, made | {MADE: method})
 
 
-def _asked_columns(rows: Rows, settings: Settings) -> tuple[str, ...]:
+def asked_columns(rows: Rows, settings: Settings) -> tuple[str, ...]:
+    """The columns that are chosen, or else those that a model is asked with. Raises UserError "nothing-to-augment"."""
     columns = (
         text_columns(rows, settings)
         if settings["columns"]
         else tuple(column for column in rows.columns if rows.roles.get(column) in ASKED)
     )
-    if not columns or not settings["methods"]:
+    if not columns or settings.get("methods") == []:
         raise UserError("nothing-to-augment", "Choose a column and a way to change its texts.")
     return columns
 

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from engine.data.steps import augment, balance, clean, deduplicate, edit, labels, mask, splitting
+from engine.data.steps import (
+    augment,
+    back_translate,
+    balance,
+    clean,
+    deduplicate,
+    edit,
+    labels,
+    mask,
+    splitting,
+    token_length,
+)
 from engine.data.steps.step import Step
 from engine.errors import UsageError
 
 STEPS: tuple[Step, ...] = (
     *clean.STEPS,
+    *token_length.STEPS,
     *deduplicate.STEPS,
     *mask.STEPS,
     *splitting.STEPS,
     *balance.STEPS,
     *augment.STEPS,
+    *back_translate.STEPS,
     *labels.STEPS,
     *edit.STEPS,
 )

@@ -19,6 +19,7 @@ from engine.data.steps.settings import checked_settings
 from engine.data.steps.step import SPLIT, Change, Findings, OnProgress, Rows, Values
 from engine.data.store import StoreWriter, to_text
 from engine.errors import UserError
+from engine.home import Home
 from engine.messages import DatasetInfo, DataStep, DataVersion, StepPreview, StepSample
 
 PREVIEW_PAIRS = 50
@@ -31,13 +32,14 @@ def preview_step(
     num_samples: int,
     progress: OnProgress | None = None,
     check: Callable[[], None] | None = None,
+    home: Home | None = None,
 ) -> StepPreview:
     """What the step would do to the whole data set. Raises what `write_version` would."""
     findings = Findings()
     samples: list[tuple[int, Values | None, Values | None]] = []
     columns = dict.fromkeys(dataset.columns)
     rows_after = num_changed = 0
-    for change in _changes(dataset, step, findings, progress, check):
+    for change in _changes(dataset, step, findings, progress, check, home):
         rows_after += change.after is not None
         if change.after is change.before:
             continue
@@ -63,8 +65,11 @@ def write_version(
     folder: Path,
     progress: OnProgress | None = None,
     check: Callable[[], None] | None = None,
+    home: Home | None = None,
 ) -> DatasetInfo:
     """Write the rows that the step makes of `dataset` into `folder` (rows.arrow); returns their card.
+
+    `home` holds the models that some steps want; without it they know folders only.
 
     Raises:
         UsageError: "step-unknown", "step-setting-unknown", "step-setting-wrong".
@@ -73,7 +78,7 @@ def write_version(
     writer = StoreWriter(folder)
     splits: dict[str, int] = {}
     try:
-        for batch in _batches(_changes(dataset, step, Findings(), progress, check)):
+        for batch in _batches(_changes(dataset, step, Findings(), progress, check, home)):
             writer.write(batch)
             for row in batch:
                 split = row[3].get(SPLIT)
@@ -108,13 +113,14 @@ def _changes(
     findings: Findings,
     progress: OnProgress | None,
     check: Callable[[], None] | None,
+    home: Home | None,
 ) -> Iterator[Change]:
     """The step's changes, with rows that became unfit for training removed."""
     definition = get_step(step.kind)
     settings = checked_settings(definition.kind, step.settings)
     maker = ExampleMaker.of(dataset.info, dataset.columns)
     is_edit = definition.kind.family == "edit"
-    for change in definition.changes(Rows(dataset, progress, check), settings, findings):
+    for change in definition.changes(Rows(dataset, progress, check, home), settings, findings):
         if change.after is None or change.after is change.before or maker.is_plain(change.after):
             yield change
             continue

@@ -108,6 +108,7 @@ _TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "whole": (lambda value: isinstance(value, int) and not isinstance(value, bool), "1, 2, 3…"),
     "number": (_is_number, "0.5, 1, 2…"),
     "text": (_is_text, '"…"'),
+    "model": (_is_text, '"…"'),
     "choice": (_is_text, '"…"'),
     "column": (_is_text, '"…"'),
     "choices": (_is_texts, '["…"]'),

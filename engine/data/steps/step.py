@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from engine.data.dataset import Dataset
 from engine.errors import UserError
+from engine.home import Home
 from engine.messages import RowPair, StepKind
 
 SPLIT = "split"  # the column that says train, validation or test
@@ -55,7 +56,9 @@ class Rows:
         dataset: Dataset,
         progress: OnProgress | None = None,
         check: Callable[[], None] | None = None,
+        home: Home | None = None,
     ) -> None:
+        self.home = home
         self._dataset = dataset
         self._progress = progress
         self._check = check

@@ -41,7 +41,7 @@ class DataSteps:
         check: Check | None = None,
     ) -> StepPreview:  # fmt: skip
         """What a step would do on top of those there are; changes nothing."""
-        return preview_step(self._library.open(name), step, num_samples, progress, check)
+        return preview_step(self._library.open(name), step, num_samples, progress, check, self._home)
 
     def apply(
         self, name: str, step: DataStep, progress: OnProgress | None = None, check: Check | None = None
@@ -54,7 +54,7 @@ class DataSteps:
 
         def fill(folder: Path, old: DatasetInfo) -> DatasetInfo:
             place = self._library.folder(name)
-            info = write_version(Dataset(place, old), step, folder, progress, check)
+            info = write_version(Dataset(place, old), step, folder, progress, check, self._home)
             _keep_original(place, folder, original_of(place, old).info)
             return self._finished(place, folder, old, info)
 
@@ -76,7 +76,7 @@ class DataSteps:
         def fill(folder: Path, old: DatasetInfo) -> DatasetInfo:
             place = self._library.folder(name)
             first = original_of(place, old)
-            info = replay(first, steps, folder, progress, check)
+            info = replay(self._home, first, steps, folder, progress, check)
             if steps:
                 _keep_original(place, folder, first.info)
             return self._finished(place, folder, old, info)
@@ -106,7 +106,7 @@ class DataSteps:
 
 
 def replay(
-    first: Dataset, steps: Sequence[DataStep], folder: Path, progress: OnProgress | None = None,
+    home: Home, first: Dataset, steps: Sequence[DataStep], folder: Path, progress: OnProgress | None = None,
     check: Check | None = None,
 ) -> DatasetInfo:  # fmt: skip
     """Carry out the steps on the rows of `first`; the last result becomes the rows of `folder`."""
@@ -114,7 +114,7 @@ def replay(
     for number, step in enumerate(steps):
         stage = folder / f"stage-{number}"
         stage.mkdir()
-        info = write_version(dataset, step, stage, progress, check)
+        info = write_version(dataset, step, stage, progress, check, home)
         dataset = Dataset(stage, info)
     link(dataset.folder / ROWS, folder / ROWS)
     del dataset
@@ -146,7 +146,7 @@ def with_steps_of(
         first.mkdir()
         (folder / ROWS).replace(first / ROWS)
         write_card(first, original)
-        info = replay(Dataset(first, original), old.steps, folder, progress, check)
+        info = replay(home, Dataset(first, original), old.steps, folder, progress, check)
     keep_versions(home, place, folder, old, but=info.hash)
     return info
 
