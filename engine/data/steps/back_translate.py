@@ -150,7 +150,7 @@ STEPS = (
             "Adds training rows whose texts were translated into another language and back by models that you have.",
             (
                 model_setting("there", "There", "A model that translates from the language of the data."),
-                model_setting("back", "Back", "A model that translates back into it."),
+                model_setting("back", "And back", "A model that translates back into it."),
                 number(
                     "share", "Share of rows", 0.5, "How many training rows are copied.", minimum=0.0, maximum=1.0
                 ),
