@@ -22,6 +22,8 @@ import pyarrow as pa
 
 from engine.errors import UserError
 
+PACKED = (".gz", ".zst", ".gzip")
+PARTS = (".train", ".dev", ".test", ".valid", ".val", ".eval")  # which part of a data set it is, not its format
 SAMPLE_BYTES = 1 << 18
 SCAN_BYTES = 1 << 22
 PACKINGS = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
@@ -191,10 +193,10 @@ def bomb(label: str) -> UserError:
 
 
 def data_suffix(name: str) -> str:
-    """The ending that says the format: .csv for rows.csv.gz."""
+    """The ending that says the format: .csv for rows.csv.gz, .txt for rows.txt.dev."""
     suffixes = Path(name.lower()).suffixes
-    if len(suffixes) > 1 and suffixes[-1] in (".gz", ".zst", ".gzip"):
-        return suffixes[-2]
+    while len(suffixes) > 1 and suffixes[-1] in (*PACKED, *PARTS):
+        suffixes.pop()
     return suffixes[-1] if suffixes else ""
 
 
