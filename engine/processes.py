@@ -55,7 +55,7 @@ def create_run(home: Home, recipe: Recipe) -> str:
             data=recipe.data,
         )  # fmt: skip
     model_title = _model_title(home, recipe.model)
-    recipe = recipe.replace(task=settled_task(recipe, data.get("shape", ""), _model_kind(home, recipe.model)))
+    recipe = recipe.replace(task=settled_task(recipe, data["shape"], _model_kind(home, recipe.model)))
     split_train = data.get("split_rows", {}).get("train")
     share = num_pieces(data["shape"], data["rows_kept"], data["num_bytes"], recipe.max_seq_len)
     per_row = share // max(1, data["rows_kept"])  # a long plain text is several rows

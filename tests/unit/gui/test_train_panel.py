@@ -47,9 +47,12 @@ def stocked(bench):
     bench.librarian.models = [MODEL]
     bench.librarian.datasets = [dataset("support-desk", 320, 0, title="Support desk replies")]
     (bench.home.models / MODEL.id).mkdir()
-    (bench.home.models / MODEL.id / "model.json").write_text(json.dumps({"title": MODEL.title}))
+    (bench.home.models / MODEL.id / "model.json").write_text(json.dumps({"title": MODEL.title, "kind": "decoder"}))
     (bench.home.data / "support-desk").mkdir()
-    card = {"name": "support-desk", "title": "Support desk replies", "rows_kept": 320, "hash": "9f2c"}
+    card = {
+        "name": "support-desk", "title": "Support desk replies", "rows_kept": 320, "hash": "9f2c",
+        "shape": "prompt-completion", "num_bytes": 90_000,
+    }  # fmt: skip
     (bench.home.data / "support-desk" / "dataset.json").write_text(json.dumps(card))
     return bench
 
