@@ -9,6 +9,7 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 
 from engine.messages import RowIssue
 from gui.sentences import sentence
+from gui.theme import theme
 from gui.words import language, tr
 
 Index = QModelIndex | QPersistentModelIndex
@@ -77,6 +78,8 @@ class IssuesModel(QAbstractTableModel):
         cells = _cells(issue)
         if role == Qt.ItemDataRole.DisplayRole:
             return cells[index.column()].replace("\n", " ↵ ")[:300]
+        if role == Qt.ItemDataRole.ForegroundRole and issue.status:
+            return theme.color("quiet")  # someone has decided about it
         if role == Qt.ItemDataRole.ToolTipRole:
             return None  # the detail line below the table has the whole text, unformatted
         if role == Qt.ItemDataRole.TextAlignmentRole and index.column() == ROW_COLUMN:
