@@ -37,7 +37,7 @@ STATUS_WORDS: dict[str, tuple[str, str, str]] = {
 }
 
 
-_BLOCK = 64
+_NOTHING = 1e-18
 
 
 def smooth(values: Array, weight: float) -> Array:
@@ -52,29 +52,15 @@ def smooth(values: Array, weight: float) -> Array:
     """
     if weight <= 0 or len(values) == 0:
         return values
-    averaged = _carried_on(values, weight) * (1 - weight)
+    # Each pass doubles how many terms of the sum are in, until the rest is nothing in doubles.
+    averaged: Array = values * (1 - weight)
+    reach = 1
+    while reach < len(values) and weight**reach > _NOTHING:
+        averaged[reach:] += weight**reach * averaged[:-reach]
+        reach *= 2
     num_biased = min(len(values), int(-40 / math.log(weight)) + 1)  # beyond, 1 - w^k is 1 in doubles
     averaged[:num_biased] /= 1 - weight ** np.arange(1.0, num_biased + 1)
     return averaged
-
-
-def _carried_on(values: Array, weight: float) -> Array:
-    """y[k] = w y[k-1] + x[k]: in blocks by a triangle of powers, between blocks the same over their ends."""
-    if len(values) <= _BLOCK:
-        return _triangle(len(values), weight) @ values
-    padded = np.zeros(-(-len(values) // _BLOCK) * _BLOCK)
-    padded[: len(values)] = values
-    within = padded.reshape(-1, _BLOCK) @ _triangle(_BLOCK, weight).T
-    ends = _carried_on(within[:, -1], weight**_BLOCK)
-    within[1:] += ends[:-1, None] * weight ** np.arange(1.0, _BLOCK + 1)
-    carried: Array = within.reshape(-1)[: len(values)]
-    return carried
-
-
-def _triangle(size: int, weight: float) -> Array:
-    places = np.arange(size)
-    powers: Array = np.tril(weight ** np.maximum(places[:, None] - places, 0.0))
-    return powers
 
 
 class Curves:

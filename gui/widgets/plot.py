@@ -106,6 +106,7 @@ class Plot(QFrame):
         self._pyramids: dict[str, Pyramid] = {}
         self._fine: dict[str, bool] = {}
         self._view: tuple[float, ...] = ()
+        self._marked: tuple[object, ...] = ((), False, None)
         self._follow, self._stale = True, False
         self._timer = QTimer(self, interval=REDRAW_MS, singleShot=True)
         self._timer.timeout.connect(self._draw_if_seen)
@@ -295,6 +296,10 @@ class Plot(QFrame):
                 item.setPen(pg.mkPen(color, width=1 if fine else 1.5, style=style))
 
     def _draw_marks(self) -> None:
+        wanted = (self._marks, self._is_log, theme.is_dark)
+        if wanted == self._marked:
+            return
+        self._marked = wanted
         surface = theme.color("surface")
         self._scatter.setData(
             [

@@ -131,6 +131,8 @@ class Axis(pg.AxisItem):  # type: ignore[misc]
         super().__init__(side)
         self._write = format_tick
         self.enableAutoSIPrefix(False)
+        # Writing the ticks costs more than the curves of a short run: they are kept as a picture until they change.
+        self.setCacheMode(pg.QtWidgets.QGraphicsItem.CacheMode.DeviceCoordinateCache)
 
     def tickSpacing(self, low: float, high: float, size: float) -> list[tuple[float, float]]:
         """One level of round values, with room for their texts."""
