@@ -7,20 +7,23 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import import_jsonl, sft
+from benchmarks import import_jsonl, sft, window
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("row", choices=("sft-lora", "import"))
+    parser.add_argument("row", choices=("sft-lora", "import", "window"))
     parser.add_argument("--home", type=Path, default=Path("home"), help="a home that holds the starter model")
     parser.add_argument("--json", type=Path, help="where to write the result")
     parser.add_argument("--runs", type=int, default=3, help="runs of each side, interleaved")
     parser.add_argument("--steps", type=int, default=24, help="sft-lora: optimiser steps of each run")
     parser.add_argument("--rows", type=int, default=1_000_000, help="import: rows of the file")
+    parser.add_argument("--seconds", type=float, default=60.0, help="window: how long the flood of events lasts")
     arguments = parser.parse_args()
     if arguments.row == "import":
         result = import_jsonl.compare(num_runs=arguments.runs, num_rows=arguments.rows)
+    elif arguments.row == "window":
+        result = window.compare(num_runs=arguments.runs, seconds=arguments.seconds)
     else:
         result = sft.compare(arguments.home, num_runs=arguments.runs, num_steps=arguments.steps)
     text = json.dumps(result, indent=1)
