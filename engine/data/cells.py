@@ -149,11 +149,12 @@ def answers_of(value: Any, column: str, context: str, start: Any = None) -> tupl
     Raises:
         RowProblem: "empty-answer", "wrong-type", "answer-missing", "answer-elsewhere", "answer-moved".
     """
-    pairs = _answer_pairs(value, column, start)
+    pairs = answer_pairs(value, column, start)
     return tuple(_placed(text, place, column, context) for text, place in pairs)
 
 
-def _answer_pairs(value: Any, column: str, start: Any) -> list[tuple[Any, Any]]:
+def answer_pairs(value: Any, column: str, start: Any) -> list[tuple[Any, Any]]:
+    """The text and the start of each answer, unchecked. Raises RowProblem as `answers_of` does."""
     if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
         value = _json_in(value)
     if value is None or (isinstance(value, str) and not value.strip()):

@@ -14,6 +14,7 @@ from engine.data.dataset import Dataset
 from engine.data.examples import ExampleMaker
 from engine.data.importing import BATCH_BYTES, BATCH_ROWS
 from engine.data.issues import RowProblem
+from engine.data.steps.answers import realigned
 from engine.data.steps.registry import get_step
 from engine.data.steps.settings import checked_settings
 from engine.data.steps.step import SPLIT, Change, Findings, OnProgress, Rows, Values
@@ -120,7 +121,11 @@ def _changes(
     settings = checked_settings(definition.kind, step.settings)
     maker = ExampleMaker.of(dataset.info, dataset.columns)
     is_edit = definition.kind.family == "edit"
+    has_answers = dataset.info.shape == "question-answer" and not is_edit
     for change in definition.changes(Rows(dataset, progress, check, home), settings, findings):
+        if has_answers and change.after is not None and change.after is not change.before:
+            after = realigned(change.before, change.after, dataset.info.roles)
+            change = change._replace(after=after)  # noqa: PLW2901
         if change.after is None or change.after is change.before or maker.is_plain(change.after):
             yield change
             continue

@@ -70,20 +70,20 @@ def joined(values: Values, columns: Sequence[str]) -> str:
 
 def _mapped(value: Any, change: TextChange, turn_roles: frozenset[str] | None) -> Any:
     if type(value) is str:
-        turns = _turns_in(value)
-        if turns is None:
+        nested = _nested_in(value)
+        if nested is None:
             new = change(value)
             return value if new == value else new
-        changed = _mapped(turns, change, turn_roles)
-        return value if changed is turns else orjson.dumps(changed).decode()
+        changed = _mapped(nested, change, turn_roles)
+        return value if changed is nested else orjson.dumps(changed).decode()
     if type(value) is list:
         items = [_mapped_item(item, change, turn_roles) for item in value]
         return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
-    return value
+    return _mapped_item(value, change, None) if _are_answers(value) else value
 
 
 def _mapped_item(item: Any, change: TextChange, turn_roles: frozenset[str] | None) -> Any:
-    """A turn, a part of a turn's content, or a line of a text."""
+    """A turn, a part of a turn's content, a line of a text, a word, or the answers to a question."""
     if type(item) is str:
         text = change(item)
         return item if text == item else text
@@ -109,13 +109,23 @@ def _is_spoken_by(turn: dict[str, Any], turn_roles: frozenset[str] | None) -> bo
     return TURN_ROLES.get(role, role) in turn_roles
 
 
-def _turns_in(text: str) -> list[Any] | None:
-    """The turns that a table's cell holds as JSON; None if it is a text like any other."""
-    if not text.startswith("[") or not text.rstrip().endswith("]"):
+def _nested_in(text: str) -> list[Any] | dict[str, Any] | None:
+    """The turns, the words or the answers that a table's cell holds as JSON; None if it is a text like any other."""
+    if not text.startswith(("[", "{")) or not text.rstrip().endswith(("]", "}")):
         return None
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
-    is_chat = isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value)
-    return value if is_chat and ("role" in value[0] or "from" in value[0]) else None
+    if _are_answers(value):
+        return dict(value)
+    if not isinstance(value, list) or not value:
+        return None
+    first = value[0]
+    is_known = isinstance(first, dict) and ("role" in first or "from" in first or _are_answers(first))
+    is_known = is_known and all(isinstance(item, dict) for item in value)
+    return value if is_known or all(isinstance(item, str) for item in value) else None
+
+
+def _are_answers(value: Any) -> bool:
+    return isinstance(value, dict) and "text" in value and "answer_start" in value
