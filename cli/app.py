@@ -34,7 +34,10 @@ COMMANDS = {
     "show": "cli.experiments",
     "generate": "cli.generation",
     "predict": "cli.generation",
+    "evaluate": "cli.evaluation",
+    "reports": "cli.evaluation",
     "models": "cli.models",
+    "advise": "cli.advice",
     "data": "cli.data",
 }
 

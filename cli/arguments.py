@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from cli.data_issues import add_actions as add_issue_actions
 from cli.data_labels import add_actions as add_label_actions
 from cli.data_steps import add_actions
+from cli.evaluation import add_commands as add_evaluation
 from cli.terminal import shortened
 from engine.errors import UsageError
 from engine.recipe import EFFORTS, METHODS, TASKS
@@ -68,6 +69,7 @@ def build_parser() -> Parser:
     _add_training(commands)
     _add_runs(commands)
     _add_generate(commands)
+    add_evaluation(commands, _command, _count, TASKS)
     _add_models(commands)
     _add_data(commands)
     return parser
@@ -116,6 +118,15 @@ def _add_training(commands: Any) -> None:
     train.add_argument("--write", metavar="FILE", help="write the recipe to FILE and start nothing")
     _add_settings(train)
     _add_detach(train)
+
+    advise = _command(
+        commands, "advise", "say which methods fit a model, a data set and this machine, and which to begin with",
+        "  python main.py advise --model smollm2-135m-instruct --data support-desk\n",
+    )  # fmt: skip
+    advise.add_argument("--model", required=True, help="a model or starter by id, or a folder")
+    advise.add_argument("--data", required=True, help="a data set or starter by name")
+    advise.add_argument("--task", choices=TASKS, help="what the model is to learn")
+    _add_settings(advise)
 
     run = _command(
         commands, "run", "train a recipe file",

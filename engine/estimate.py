@@ -65,8 +65,8 @@ def estimate_run(home: Home, recipe: dict[str, Any], progress: Progress = no_pro
     """
     progress("measuring", 0, 0, "")
     wish = Recipe.from_dict(recipe)
-    shape = _model_shape(home, wish.model)
-    rows = _rows(home, wish, shape)
+    shape = model_shape(home, wish.model)
+    rows = sample_rows(home, wish, shape)
     facts = measured(home)
     learn_from_runs(home)
     resolved = wish.resolved(
@@ -75,12 +75,12 @@ def estimate_run(home: Home, recipe: dict[str, Any], progress: Progress = no_pro
     device = facts["device"] if wish.device == "auto" else wish.device
     dtype = facts["dtype"] if wish.dtype == "auto" else wish.dtype
     work = work_of(resolved, shape, rows)
-    rate = _training_rate(home, resolved, facts, f"{device} {dtype} {resolved.method}")
+    rate = training_rate(home, resolved, facts, f"{device} {dtype} {resolved.method}")
     memory = memory_of(resolved, shape, rows, dtype, device)
     disk = disk_of(resolved, shape, dtype)
     notes = _notes(home, resolved, shape, rows, memory=memory, disk=disk, device=device, facts=facts)
     return RunEstimate(
-        seconds=START_S + seconds_of(work, rate, facts["decode_bytes"], shape.num_parameters * _width(dtype)),
+        seconds=START_S + seconds_of(work, rate, facts["decode_bytes"], shape.num_parameters * type_width(dtype)),
         num_steps=resolved.num_steps or 0,
         memory_bytes=memory,
         disk_bytes=disk,
@@ -163,7 +163,7 @@ def num_trained(recipe: Recipe, shape: ModelShape) -> int:
 def memory_of(recipe: Recipe, shape: ModelShape, rows: RowSample, dtype: str, device: str) -> int:
     """Most bytes at once: runtime, weights, gradients and AdamW, activations kept for the backward pass, and a
     chunk of logits with its float32 twin."""
-    width, trained = _width(dtype), num_trained(recipe, shape)
+    width, trained = type_width(dtype), num_trained(recipe, shape)
     weights = (shape.num_parameters + (0 if recipe.method == "full" else trained)) * width
     if recipe.method == "qlora":  # four bits and their constants, but for the embeddings
         weights -= round(shape.body_parameters * (width - 0.55))
@@ -180,20 +180,20 @@ def memory_of(recipe: Recipe, shape: ModelShape, rows: RowSample, dtype: str, de
 def disk_of(recipe: Recipe, shape: ModelShape, dtype: str) -> int:
     """Checkpoints that are kept (the newest, the best, and the one being written) and the result."""
     trained = num_trained(recipe, shape)
-    weights = trained * _width(dtype) + shape.tokenizer_bytes
+    weights = trained * type_width(dtype) + shape.tokenizer_bytes
     checkpoint = weights + trained * TRAINED_STATE_BYTES
     num_saved = math.ceil((recipe.num_steps or 1) / (recipe.save_every_steps or 1))
     return round(min(num_saved, recipe.keep_checkpoints + 2) * checkpoint + weights)
 
 
-def _width(dtype: str) -> int:
+def type_width(dtype: str) -> int:
     return 4 if dtype == "float32" else 2
 
 
 # --------------------------------------------------------------------------------- learnt from finished runs
 
 
-def _training_rate(home: Home, recipe: Recipe, facts: dict[str, Any], key: str) -> float:
+def training_rate(home: Home, recipe: Recipe, facts: dict[str, Any], key: str) -> float:
     """Operations a second in training: the median of the last finished runs of this kind, else what the probe
     measured, with the share of it that the loop is known to reach."""
     seen = [run["flops"] for run in read_measured(home).get("runs", {}).values() if run["key"] == key]
@@ -232,7 +232,7 @@ def _speed_of_run(home: Home, events: Sequence[Any]) -> dict[str, Any]:
         return {"key": "", "flops": 0}
     recipe = Recipe.from_dict(created.recipe)
     try:
-        shape = _model_shape(home, recipe.model)
+        shape = model_shape(home, recipe.model)
     except UserError:  # its base is gone
         return {"key": "", "flops": 0}
     tokens = sum(step.num_tokens for step in steps.values())
@@ -251,11 +251,11 @@ def _speed_of_run(home: Home, events: Sequence[Any]) -> dict[str, Any]:
 # --------------------------------------------------------------------------------------- model, rows, notes
 
 
-def _model_shape(home: Home, model: str) -> ModelShape:
+def model_shape(home: Home, model: str) -> ModelShape:
     return shape_of_folder(home, model) or shape_of_starter(model)
 
 
-def _rows(home: Home, recipe: Recipe, shape: ModelShape) -> RowSample:
+def sample_rows(home: Home, recipe: Recipe, shape: ModelShape) -> RowSample:
     return sample_of_dataset(home, recipe, shape.folder) or sample_of_starter(recipe)
 
 

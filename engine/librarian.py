@@ -26,6 +26,7 @@ from engine.supervised import sweep_downloads
 log = logging.getLogger("tunebench.librarian")
 
 NUM_THREADS = 6
+REPORT_TRASH_PREFIX = "report-"
 
 
 class Librarian:
@@ -48,7 +49,12 @@ class Librarian:
             m.RestoreFromTrash: self._restore,
             m.DescribeMachine: self._describe_machine,
             m.EstimateRun: self._estimate,
+            m.AdviseMethods: self._advise,
         }
+        reports = (
+            m.EvaluateModel, m.ListReports, m.ReadReport, m.ReadReportRows, m.SaveHardSet, m.DeleteReport,
+        )  # fmt: skip
+        own |= {kind: self._about_reports for kind in reports}
         return {kind: self._about_data for kind in typing.get_args(m.LibrarianRequest)} | own
 
     # ------------------------------------------------------------------------------------------- lists
@@ -81,9 +87,12 @@ class Librarian:
         return m.Done(self._models.delete(request.id), num_bytes)
 
     def _restore(self, request: m.RestoreFromTrash, _errand: Errand) -> m.Done:
-        """The token says whether it was a model or a data set."""
+        """The token says whether it was a model, a report or a data set."""
         if request.token.startswith(TRASH_PREFIX):
             return m.Done(request.token, self._models.restore(request.token).num_bytes)
+        if request.token.startswith(REPORT_TRASH_PREFIX):
+            self._report_store().restore(request.token)
+            return m.Done(request.token)
         library = self._data_library()
         if library.owns(request.token):
             return m.Done(request.token, library.restore(request.token).num_bytes)
@@ -102,6 +111,27 @@ class Librarian:
         with self._importing:
             from engine.estimate import estimate_run
         return estimate_run(self._home, request.recipe, errand.progress)
+
+    def _advise(self, request: m.AdviseMethods, errand: Errand) -> m.MethodAdvice:
+        with self._importing:
+            from engine.advisor import advise_methods
+        return advise_methods(self._home, request.recipe, errand.progress)
+
+    # ----------------------------------------------------------------------------------------- reports
+
+    def _about_reports(self, request: Any, errand: Errand) -> Any:
+        return self._report_handlers[type(request)](request, errand)
+
+    @functools.cached_property
+    def _report_handlers(self) -> Handlers:
+        with self._importing:
+            from engine.evaluation.requests import handlers
+        return handlers(self._home)
+
+    def _report_store(self) -> Any:
+        with self._importing:
+            from engine.evaluation.report_store import ReportStore
+        return ReportStore(self._home)
 
     # -------------------------------------------------------------------------------------------- data
 

@@ -172,6 +172,7 @@ class RunFinished:
     path: str
     best_val_loss: float | None
     duration_s: float
+    peak_memory_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -1206,6 +1207,113 @@ class DeleteReport:
     id: str
 
 
+@dataclass(frozen=True)
+class AdviseMethods:
+    """-> MethodAdvice for a recipe (given as its fields), whatever its own method is."""
+
+    recipe: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class AdvisedMethod:
+    """A method for one model, task and machine. `why` is what speaks for it, or against it where it does not fit.
+
+    `exports`: model (a whole one), peft (an adapter), loader (an adapter and the one file that loads it), merged (a
+    plain model), gguf. Figures are 0 where the method was refused before anything could be counted.
+    """
+
+    method: str
+    fits: bool
+    why: Failed
+    num_trained_parameters: int
+    memory_bytes: int
+    seconds: float
+    can_merge: bool
+    exports: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MethodAdvice:
+    """Every method, in the recipe's order. `pick` is the one to begin with, "" if none fits; `why` says why."""
+
+    task: str
+    rows: tuple[AdvisedMethod, ...]
+    pick: str
+    why: Failed
+
+
+@dataclass(frozen=True)
+class PreflightRun:
+    """-> Preflight of a recipe (given as its fields), by real steps in a child that is thrown away; sends Progress.
+
+    With `with_fixes`, and where it does not fit, changes that would make it fit are measured as well.
+    """
+
+    recipe: dict[str, Any]
+    with_fixes: bool = True
+
+
+@dataclass(frozen=True)
+class PreflightFix:
+    """A change of the recipe, by its fields, and what was measured with it."""
+
+    changes: dict[str, Any]
+    seconds: float
+    peak_memory_bytes: int
+    fits: bool
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What a run will take, measured. Bytes and seconds; `low_s` to `high_s` is the range of `seconds`.
+
+    `memory` is by part: runtime, weights, gradients, optimizer, activations, evaluation; the parts of the training
+    step add up to about `peak_memory_bytes`, which was seen. `notes` say what speaks against the run.
+    """
+
+    device: str
+    dtype: str
+    num_steps: int
+    step_seconds: float
+    longest_step_seconds: float
+    seconds: float
+    low_s: float
+    high_s: float
+    peak_memory_bytes: int
+    memory: dict[str, int]
+    free_memory_bytes: int
+    disk_bytes: int
+    free_disk_bytes: int
+    measured_in_s: float
+    fits: bool
+    notes: tuple[Failed, ...] = ()
+    fixes: tuple[PreflightFix, ...] = ()
+
+
+@dataclass(frozen=True)
+class TuneForMachine:
+    """-> MachineTuning: the fastest micro batch and number of threads for a recipe, measured; sends Progress."""
+
+    recipe: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TuningTrial:
+    micro_batch_size: int
+    num_threads: int
+    tokens_per_second: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class MachineTuning:
+    """`changes` are the recipe's fields that the fastest trial has; rows a step stay as they were."""
+
+    changes: dict[str, Any]
+    trials: tuple[TuningTrial, ...]
+    speedup: float
+
+
 # ------------------------------------------------------------------------------------ player requests
 
 
@@ -1357,10 +1465,11 @@ class Failed:
 LibrarianRequest = (
     ImportData | PreviewData | ListData | ReadRows | ReadIssues | SetRoles | RenameData | DeleteData
     | ViewTokens | CountTokens | ListModels | GetStarter | AddModel | GetHubModel | CreateModel | DeleteModel
-    | RestoreFromTrash | DescribeMachine | EstimateRun | ListLabels | ListSteps | PreviewStep | ApplyStep | SetSteps
+    | RestoreFromTrash | DescribeMachine | EstimateRun | PreflightRun | TuneForMachine | ListLabels | ListSteps | PreviewStep | ApplyStep | SetSteps
     | EditCell | AddRow | DeleteRows | ExportData | DescribeData | ReadIssueRow | FixIssue | ReplaceValue
     | SkipIssues | ExportIssues | ListDataTrash | EmptyDataTrash | LookUpHubData | ImportHubData
     | EvaluateModel | ListReports | ReadReport | ReadReportRows | SaveHardSet | DeleteReport
+    | AdviseMethods
 )  # fmt: skip
 PlayerRequest = (
     LoadModel | Generate | Predict

@@ -25,7 +25,7 @@ from engine.errors import UserError
 from engine.home import Home
 from engine.journal import JournalWriter, read_journal
 from engine.messages import RunCommand, RunCreated, from_json, to_json
-from engine.recipe import Recipe, kind_of_config, num_pieces, settled_task
+from engine.recipe import WHOLE_MODEL_METHODS, Recipe, kind_of_config, num_pieces, settled_task
 
 log = logging.getLogger("tunebench.processes")
 
@@ -41,20 +41,14 @@ COMMANDS_NAME = "commands"
 # ------------------------------------------------------------------------------------ a run's life
 
 
-def create_run(home: Home, recipe: Recipe) -> str:
-    """Make the run folder with the recipe frozen in it, and return the run's id. Nothing is started.
+def resolve_recipe(home: Home, recipe: Recipe) -> Recipe:
+    """The recipe with all that was left open chosen, for the data and the model that it names.
 
     Raises:
-        UserError: "data-not-found", "model-not-found" or "task-unfit", before anything is written.
+        UserError: "data-not-found", "model-not-found" or "task-unfit".
     """
-    data = _read_card(home.data / recipe.data / "dataset.json")
-    if not recipe.data or data is None:
-        raise UserError(
-            "data-not-found",
-            "There is no data set {data!r}. Import one with: python main.py data import FILE --name N",
-            data=recipe.data,
-        )  # fmt: skip
-    model_title = _model_title(home, recipe.model)
+    data = _data_card(home, recipe.data)
+    _model_title(home, recipe.model)  # raises what is missing
     recipe = recipe.replace(task=settled_task(recipe, data["shape"], _model_kind(home, recipe.model)))
     split_train = data.get("split_rows", {}).get("train")
     share = num_pieces(data["shape"], data["rows_kept"], data["num_bytes"], recipe.max_seq_len)
@@ -64,17 +58,28 @@ def create_run(home: Home, recipe: Recipe) -> str:
         num_cores=psutil.cpu_count() or 1,
         num_train_rows=None if split_train is None else split_train * per_row,
     )
-    frozen = frozen.replace(name=frozen.name or f"{recipe.data} · {recipe.method}")
+    return frozen.replace(name=frozen.name or f"{recipe.data} · {recipe.method}")
+
+
+def create_run(home: Home, recipe: Recipe) -> str:
+    """Make the run folder with the recipe frozen in it, and return the run's id. Nothing is started.
+
+    Raises:
+        UserError: as `resolve_recipe` does, before anything is written.
+    """
+    frozen = resolve_recipe(home, recipe)
+    data = _data_card(home, recipe.data)
     folder = _new_run_folder(home)
     (folder / COMMANDS_NAME).mkdir()
     frozen.save(folder / RECIPE_NAME)
     journal = JournalWriter(folder, folder.name)
     journal.append(
         RunCreated(
-            frozen.name, frozen.to_dict(), model_title, data.get("title") or data["name"], data["hash"]
+            frozen.name, frozen.to_dict(), _model_title(home, recipe.model), data.get("title") or data["name"],
+            data["hash"],
         ),
         durable=True,
-    )
+    )  # fmt: skip
     journal.close()
     return folder.name
 
@@ -240,6 +245,17 @@ def _new_run_folder(home: Home) -> Path:
     return folder
 
 
+def _data_card(home: Home, name: str) -> dict[str, Any]:
+    card = _read_card(home.data / name / "dataset.json") if name else None
+    if card is None:
+        raise UserError(
+            "data-not-found",
+            "There is no data set {data!r}. Import one with: python main.py data import FILE --name N",
+            data=name,
+        )
+    return card
+
+
 def _model_title(home: Home, model: str) -> str:
     card = _read_card(home.models / model / "model.json") if model else None
     if card is not None:
@@ -249,11 +265,11 @@ def _model_title(home: Home, model: str) -> str:
     run_id = model.partition("@")[0]
     created = next((each.event for each in read_journal(home.run(run_id))[0]), None) if run_id else None
     if isinstance(created, RunCreated):
-        if created.recipe.get("method") != "full":
+        if created.recipe.get("method") not in WHOLE_MODEL_METHODS:
             raise UserError(
                 "base-is-adapter",
-                "Run {run!r} is an adapter on {base!r}, and an adapter is not trained further. Train on {base!r}, "
-                "or on a run whose method is full.",
+                "Run {run!r} is an adapter on {base!r}, and an adapter is not trained further. Merge it first (python "
+                "main.py models merge {run} --name NAME) and train on that, or train on {base!r}.",
                 run=run_id, base=created.recipe.get("model") or "",
             )  # fmt: skip
         return model

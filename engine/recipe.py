@@ -113,6 +113,7 @@ METHODS = (
     *LOW_RANK, "qlora", *OTHER_ADAPTERS, *SOFT_PROMPTS, *BOTTLENECKS, "ln-tuning", "trainable-tokens",
     "last-layers", "head-only", "full",
 )  # fmt: skip
+WHOLE_MODEL_METHODS = ("last-layers", "head-only", "full")  # whose result is a model, not an adapter
 WITH_RANK = (*LOW_RANK, "qlora", "vera", "loha", "lokr", "oft", "miss")
 WITH_TARGETS = (*WITH_RANK, "ia3")
 OPTIMIZERS = ("adamw", "adafactor", "sgd", "lion", "muon", "adamw-8bit")
