@@ -33,24 +33,21 @@ from engine.data.importing import (
     describe,
     make_plan,
     nothing_usable,
-    plan_for,
     plan_of,
     read_all,
     store,
 )  # fmt: skip
-from engine.data.issues import RowProblem
 from engine.data.kept import keep_for_runs, kept_version, needed_by, sweep_kept, versions_at
 from engine.data.names import checked_name, folded, free_name, name_problem
-from engine.data.readers import read_rows, sources_of
+from engine.data.previewing import preview_of
+from engine.data.readers import sources_of
 from engine.data.reread import all_items, issue_of, stored_issues
-from engine.data.rows import Row
-from engine.data.shapes import REASONS, Shape, find_shape, with_roles
+from engine.data.shapes import REASONS, Shape, with_roles
 from engine.data.sources import Source
 from engine.data.staging import Staging, mend_swaps, needs_mending, swap
-from engine.data.store import to_text
 from engine.errors import UserError
 from engine.home import Home
-from engine.messages import DataPreview, DatasetInfo, ImportReport, RowIssue, RowsPage
+from engine.messages import DataPreview, DatasetInfo, ImportReport, RowIssue
 
 REPORTED_ISSUES = 200_000  # what a caller in this process is given; a window gets fewer
 TRASH_PREFIX = "data-"
@@ -149,29 +146,7 @@ class DataLibrary:
         Where no shape is found, `info.shape` is "" and every role is ignore.
         """
         sources, skipped = sources_of(paths, text_unit)
-        source, items = _first_with_rows(sources, max(num_rows, SAMPLE_ROWS))
-        rows = [item.values for item in items if isinstance(item, Row)]
-        if not rows:
-            raise nothing_usable(sources, [item for item in items if isinstance(item, RowIssue)])
-        columns = tuple(dict.fromkeys(column for row in rows for column in row))
-        shape = find_shape(columns, rows)
-        shown = items[:num_rows]
-        issues = [item for item in shown if isinstance(item, RowIssue)]
-        issues += _role_issues(shown, plan_for(rows, {}), source.label) if shape.name else []
-        cells = tuple(
-            tuple((to_text(item.values.get(column)) or "")[:2000] for column in columns)
-            for item in shown if isinstance(item, Row)
-        )  # fmt: skip
-        info = DatasetInfo(
-            name=free_name(sources[0].path.stem, {card.name for card in self.list()}), hash="",
-            rows_read=len(shown), rows_kept=len(shown) - len(issues), num_issues=len(issues), task="",
-            shape=shape.name, reason=shape.reason, columns=columns, roles=shape.roles,
-            num_bytes=sum(source.num_bytes for source in sources), created_utc="",
-            sources=tuple(source.label for source in sources), reason_template=shape.template,
-            reason_fields=shape.fields, skipped=tuple(skipped),
-        )  # fmt: skip
-        page = RowsPage(info.name, 0, columns, cells, len(cells), tuple(range(len(cells))))
-        return DataPreview(info, page, tuple(sorted(issues, key=lambda issue: issue.row)))
+        return preview_of(sources, skipped, num_rows, {card.name for card in self.list()})
 
     # --------------------------------------------------------------------------------------- changing
 
@@ -492,25 +467,3 @@ def _changed_meanwhile(name: str) -> UserError:
         "Data set {data!r} was changed by something else in the meantime. Nothing was changed; try again.",
         data=name,
     )
-
-
-def _first_with_rows(sources: Sequence[Source], count: int) -> tuple[Source, list[Row | RowIssue]]:
-    """The head of the first file that has a row, or of the last one."""
-    items: list[Row | RowIssue] = []
-    for source in sources:
-        items = list(islice(read_rows(source), count))
-        if any(isinstance(item, Row) for item in items):
-            return source, items
-    return sources[-1], items
-
-
-def _role_issues(items: Sequence[Row | RowIssue], plan: Plan, label: str) -> list[RowIssue]:
-    maker = plan.maker()
-    issues = []
-    for item in items:
-        if isinstance(item, Row):
-            try:
-                maker.make(item.values)
-            except RowProblem as problem:
-                issues.append(problem.at(label, item.number, item.line))
-    return issues
