@@ -142,7 +142,7 @@ class Generator:
 def generate_greedy(
     model: Any,
     tokenizer: Any,
-    prompts: Sequence[str],
+    prompts: Sequence[str | Sequence[ChatMessage]],
     max_new_tokens: int,
     system: str | None = None,
     *,
@@ -151,7 +151,8 @@ def generate_greedy(
     """Answer each prompt greedily, in one left-padded batch, with a model that may be in training.
 
     The model's train/eval flags are as before afterwards, the global random state is not touched and no
-    gradient is made. Each prompt is one user message; with `as_text`, a text to be continued.
+    gradient is made. Each prompt is one user message, or a whole conversation; with `as_text`, a
+    text to be continued.
 
     Raises:
         UserError: "prompt-too-long" as in `Generator.reply`.
@@ -162,7 +163,8 @@ def generate_greedy(
     if as_text:
         rows = [list(tokenizer(prompt)["input_ids"]) or [_first_id(tokenizer)] for prompt in prompts]
     else:
-        rows = [prompt_ids(tokenizer, [*head, ChatMessage("user", prompt)]) for prompt in prompts]
+        turns = [[ChatMessage("user", each)] if isinstance(each, str) else [*each] for each in prompts]
+        rows = [prompt_ids(tokenizer, [*head, *each]) for each in turns]
     longest, context = max(map(len, rows)), context_length(model) - num_virtual_tokens(model)
     if longest >= context:
         raise UserError(

@@ -67,6 +67,23 @@ def completion_scores(hidden_BTD: Tensor, head_weight_VD: Tensor, labels_BT: Ten
     return nats, num_right
 
 
+@torch.no_grad()
+def token_losses(
+    hidden_BTD: Tensor, head_weight_VD: Tensor, labels_BT: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The nats of each supervised token (N,), in the order of the batch, and whether it was the model's choice."""
+    supervised = labels_BT != IGNORE_INDEX
+    hidden_ND, labels_N = hidden_BTD[supervised], labels_BT[supervised]
+    nats, is_right = [], []
+    for start in range(0, len(labels_N), CHUNK_TOKENS):
+        labels_C = labels_N[start : start + CHUNK_TOKENS]
+        logits_CV = (hidden_ND[start : start + CHUNK_TOKENS] @ head_weight_VD.T).float()
+        nats.append(functional.cross_entropy(logits_CV, labels_C, reduction="none"))
+        is_right.append(logits_CV.argmax(dim=-1) == labels_C)
+    empty = labels_BT.new_zeros(0)
+    return torch.cat([empty.float(), *nats]), torch.cat([empty.bool(), *is_right])
+
+
 def shift_labels(labels_BT: Tensor) -> Tensor:
     """Labels that stand with the token that predicts them: moved left by one, IGNORE_INDEX at the end."""
     shifted = torch.full_like(labels_BT, IGNORE_INDEX)

@@ -145,5 +145,6 @@ BASELINES: dict[str, str] = {
     "constant": "Always the same answer",
     "tfidf-similarity": "Shared words (TF-IDF)",
     "untuned": "The model before tuning",
+    "untrained": "The model before tuning",
 }
 """What a figure is compared with: title by id."""

@@ -18,7 +18,7 @@ from engine.data.encode import WHOLE, Encoded, encode_examples, text_pieces
 from engine.data.examples import Conversation, Example, PlainText
 from engine.errors import BugError
 from engine.generate import generate_greedy
-from engine.loss import IGNORE_INDEX, completion_loss, completion_scores, shift_labels
+from engine.loss import IGNORE_INDEX, completion_loss, completion_scores, shift_labels, token_losses
 from engine.messages import Predicted
 from engine.methods.prompted_decoder import hidden_states, is_soft_prompted
 from engine.models import load_for_training
@@ -108,6 +108,16 @@ class CausalLanguageModel(Task):
         logits_BTV = self._logits(batch)
         is_right_BT = logits_BTV.argmax(dim=-1) == batch.labels  # never where there is no target
         return float(_cross_entropy(logits_BTV, batch.labels)), int(is_right_BT.sum())
+
+    @torch.no_grad()
+    def token_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The nats of each target (N,), in the order of the batch, and whether the model would have chosen it."""
+        if self._selects:
+            return token_losses(self._states(batch.inputs["input_ids"]), self._head.weight, batch.labels)
+        is_target_BT = batch.labels != IGNORE_INDEX
+        logits_NV, labels_N = self._logits(batch)[is_target_BT], batch.labels[is_target_BT]
+        nats_N = functional.cross_entropy(logits_NV, labels_N, reduction="none")
+        return nats_N, logits_NV.argmax(dim=-1) == labels_N
 
     def _loss_from_logits(self, batch: Batch) -> Tensor:
         return _cross_entropy(self._logits(batch), batch.labels)
