@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import datetime
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -31,12 +32,14 @@ def read_arrow(source: Source) -> Iterator[Row | RowIssue]:
         file.seek(0)
         try:
             number = 0
+            names: dict[str, list[str]] | None = None
             for batch in _batches(file, head):
                 batch.validate(full=True)  # a damaged file would end the process otherwise
+                names = class_names(batch.schema) if names is None else names
                 for place in range(batch.num_rows):
                     number += 1
                     try:
-                        yield Row(number, _values(batch, place))
+                        yield Row(number, named(_values(batch, place), names))
                     except RowProblem as problem:
                         yield problem.at(source.label, number)
         except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError) as error:
@@ -58,6 +61,33 @@ def _batches(file: Any, head: bytes) -> Iterator[Any]:
     for part in parts:
         for start in range(0, part.num_rows, BATCH_ROWS):
             yield part.slice(start, BATCH_ROWS)
+
+
+def class_names(schema: Any) -> dict[str, list[str]]:
+    """By column what its numbers stand for, as the `datasets` library notes it beside the columns; mostly nothing."""
+    try:
+        features = orjson.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        kinds = {column: feature.get("feature") or feature for column, feature in features.items()}
+        found = {column: kind["names"] for column, kind in kinds.items() if kind.get("_type") == "ClassLabel"}
+    except (KeyError, TypeError, AttributeError, orjson.JSONDecodeError):
+        return {}
+    return {column: names for column, names in found.items() if isinstance(names, list)}
+
+
+def named(values: dict[str, Any], names: Mapping[str, list[str]]) -> dict[str, Any]:
+    """The row with the names of classes in place of their numbers; -1, which stands for none, is null."""
+    for column in names:
+        if column in values:
+            values[column] = _name(values[column], names[column])
+    return values
+
+
+def _name(value: Any, names: list[str]) -> Any:
+    if isinstance(value, list):
+        return [_name(item, names) for item in value]
+    if type(value) is not int:
+        return value
+    return str(names[value]) if 0 <= value < len(names) else None if value == -1 else value
 
 
 def _values(batch: Any, place: int) -> dict[str, Any]:

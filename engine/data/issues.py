@@ -82,6 +82,9 @@ TEMPLATES: dict[str, str] = {
         "first rows."
     ),
     "empty-word": "Row {row} of {file}: number {place} in {column!r} is {value!r}. Expected a text without blanks.",
+    "tag-missing": (
+        "Row {row} of {file}: word {place}, {value!r}, has no tag. Expected a word and its tag on each line."
+    ),
     "tags-unequal": (
         "Row {row} of {file} has {words} words in {other!r} and {tags} tags in {column!r}. Expected a tag for "
         "each word."

@@ -14,6 +14,7 @@ from engine.data.rows import Row
 from engine.data.sheet_rows import read_sheet
 from engine.data.sources import MARKS, Source, data_suffix, find_codec, readable
 from engine.data.table_rows import find_dialect, read_table
+from engine.data.tagged_rows import is_tagged, read_tagged
 from engine.data.text_rows import read_text
 from engine.data.translation_rows import read_catalogue, read_memory
 from engine.data.yaml_rows import read_yaml
@@ -30,7 +31,9 @@ READERS: dict[str, Reader] = {
     ".xlsx": read_sheet, ".xls": read_sheet, ".ods": read_sheet,
     ".po": read_catalogue, ".mo": read_catalogue, ".tmx": read_memory,
     ".yml": read_yaml, ".yaml": read_yaml,
+    ".conll": read_tagged, ".iob": read_tagged, ".iob2": read_tagged, ".bio": read_tagged,
 }  # fmt: skip
+TAGGED = (".txt", ".text", ".tsv", ".tab", "")  # endings under which tagged words are found, too
 TEXT_UNITS = ("", "line", "paragraph", "file")
 BINARY = {".parquet", ".arrow", ".feather", ".xlsx", ".xls", ".ods", ".mo"}
 FORMATS = (
@@ -118,8 +121,15 @@ def _reader_for(source: Source) -> Reader:
             is_text = find_codec(file).startswith("utf-16") or source.suffix in READERS
         if not is_text:
             raise _unknown(source, "a binary file")
+    return _text_reader(source, head)
+
+
+def _text_reader(source: Source, head: bytes) -> Reader:
+    """The reader of a text: by what it plainly holds, else by its ending, else by what it looks like."""
     if source.suffix == ".json" and is_squad(head):
         return read_squad
+    if source.suffix in TAGGED and not source.columns and is_tagged(head.decode("utf-8", "ignore")):
+        return read_tagged
     if source.suffix == ".jsonl" and head.removeprefix(b"\xef\xbb\xbf").split()[:1] == [b"["]:
         return read_json  # a list, pretty-printed, under the wrong name
     return READERS.get(source.suffix) or _reader_by_content(source, head)

@@ -31,7 +31,7 @@ def _pieces(source: Source, codec: str, unit: str) -> Iterator[tuple[int, str]]:
     """The pieces of text, each with the line that it begins on."""
     gathered: list[str] = []
     begin = 0
-    for number, line in _lines(source, codec):
+    for number, line in numbered_lines(source, codec):
         blank = not line or line.isspace()
         if unit == "line":
             if not blank:
@@ -48,7 +48,8 @@ def _pieces(source: Source, codec: str, unit: str) -> Iterator[tuple[int, str]]:
         yield begin, "\n".join(gathered).rstrip()
 
 
-def _lines(source: Source, codec: str) -> Iterator[tuple[int, str]]:
+def numbered_lines(source: Source, codec: str) -> Iterator[tuple[int, str]]:
+    """The lines of a text without their ends; a line longer than any row may be comes in pieces."""
     with source.open_text(codec) as text:
         number = 0
         while line := text.readline(MAX_ROW_CHARS + 2):

@@ -303,6 +303,77 @@ def test_poems_are_texts_of_lines(library: DataLibrary, tmp_path: Path):
     assert library.open("x").example(0) == PlainText("床前明月光，\n疑是地上霜。")
 
 
+# ------------------------------------------------------------------------------- words, tags, classes
+
+CONLL = """-DOCSTART- -X- -X- O
+
+# a comment
+EU NNP B-NP B-ORG
+rejects VBZ B-VP O
+call NN B-NP O
+
+Peter NNP B-NP B-PER
+Blackburn
+
+欧	B-ORG
+盟	I-ORG
+"""
+
+
+@pytest.mark.parametrize("name", ["a.conll", "a.iob2"])
+def test_tagged_words_become_sentences(library: DataLibrary, tmp_path: Path, name: str):
+    path = tmp_path / name
+    path.write_text(CONLL, encoding="utf-8")
+    report = library.import_files([path], "x")
+    assert (report.info.shape, report.info.task) == ("tokens-tags", "token-classification")
+    assert list(library.open("x").all_values()) == [
+        {"tokens": ["EU", "rejects", "call"], "tags": ["B-ORG", "O", "O"]},
+        {"tokens": ["欧", "盟"], "tags": ["B-ORG", "I-ORG"]},
+    ]
+    (issue,) = report.issues
+    assert (issue.row, issue.line, issue.code, issue.value) == (2, 8, "tag-missing", "Blackburn")
+
+
+def test_tagged_words_are_known_under_the_name_of_a_text(library: DataLibrary, tmp_path: Path):
+    tagged = "\n".join(
+        f"{word} {tag}"
+        for word, tag in zip("abcdefg", ["O", "B-PER", "I-PER", "O", "O", "B-LOC", "O"], strict=True)
+    )
+    (tmp_path / "train.txt").write_text(tagged + "\n\nx O\ny O\n")
+    assert library.import_files([tmp_path / "train.txt"], "x").info.shape == "tokens-tags"
+    (tmp_path / "prose.txt").write_text(
+        "I like O\nand they like B-sides\nof every record\nthat I own O\nor not\n" * 5
+    )
+    assert library.import_files([tmp_path / "prose.txt"], "y").info.shape == "text"
+
+
+def test_numbers_of_classes_get_the_names_that_stand_beside_them(library: DataLibrary, tmp_path: Path):
+    kind = {"names": ["neg", "pos"], "_type": "ClassLabel"}
+    features = {
+        "text": {"dtype": "string", "_type": "Value"},
+        "label": kind,
+        "all": {"feature": kind, "_type": "List"},
+    }
+    table = pa.table({"text": ["a", "b", "c"], "label": [1, 0, -1], "all": [[0, 1], [], [1]]})
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pa.ipc.new_stream(str(tmp_path / "a.arrow"), table.schema) as sink:
+        sink.write_table(table)
+    for name in ("a.parquet", "a.arrow"):
+        report = library.import_files([tmp_path / name], name)
+        assert [row["label"] for row in library.open(name).all_values()] == ["pos", "neg"]
+        assert library.open(name).values(0)["all"] == ["neg", "pos"]
+        assert [(issue.row, issue.code) for issue in report.issues] == [(3, "empty-label")]
+    for broken in (
+        b"{",
+        b'{"info": {"features": [1]}}',
+        b'{"info": {"features": {"label": {"_type": "ClassLabel"}}}}',
+    ):
+        pq.write_table(table.replace_schema_metadata({b"huggingface": broken}), tmp_path / "b.parquet")
+        assert values(library, tmp_path / "b.parquet")[0]["label"] == 1
+        library.delete("b.parquet")
+
+
 # ------------------------------------------------------------------------------------------- shapes
 
 CHAT = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
@@ -328,7 +399,8 @@ CHAT = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
         ({"talk": json.dumps(CHAT)}, "chat", "chat-column", {"talk": "messages"}),
         ({"text": "a", "id": "1"}, "text", "text-column", {"text": "text"}),
         ({"body": "a", "label": "x"}, "text-label", "text-label", {"body": "text", "label": "label"}),
-        ({"title": "a b c d", "note": "a b", "label": 1}, "text-label", "text-label", {"title": "text", "label": "label"}),
+        ({"title": "a b c d", "note": "a b", "label": 1}, "text-label", "text-label",
+         {"title": "text", "label": "label"}),
         ({"sentence1": "a", "sentence2": "b", "label": 1}, "pair-label", "pair-label",
          {"sentence1": "text", "sentence2": "text_pair", "label": "label"}),
         ({"sentence1": "a", "sentence2": "b", "label": 2.5}, "text-pair-score", "pair-score",
