@@ -167,7 +167,7 @@ def _folder_members(path: Path, found: Contents) -> Iterator[Member]:
 def _zip_members(path: Path, found: Contents) -> Iterator[Member]:
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OSError) as error:
         raise _broken(path, error) from None
     total = sum(member.file_size for member in archive.infolist())
     if total > FREE_BYTES and total > MAX_RATIO * path.stat().st_size:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.data.library import DataLibrary
+from engine.errors import UserError
+from engine.home import Home
 from tests.fuzz_import import FORMATS, a_file, damaged
 
 
@@ -31,3 +34,17 @@ def test_hostile_files_end_in_rows_or_in_sentences(tmp_path: Path):
     assert report["cases"] > 20
     assert report["outcomes"]["rows"] > 0
     assert len(report["outcomes"]) > 3, "some files are refused, each with its own sentence"
+
+
+@pytest.mark.parametrize("case", [487, 1415, 101512, 128534, 200239])
+def test_what_once_crashed_ends_in_rows_or_in_a_sentence(home: Home, tmp_path: Path, case: int):
+    ending, content = a_file(random.Random(case))
+    path = tmp_path / f"case{ending}"
+    path.write_bytes(content)
+    library = DataLibrary(home)
+    try:
+        info = library.import_files([path], "rows").info
+        assert info.rows_read == info.rows_kept + info.num_issues
+    except UserError as refusal:
+        assert refusal.message
+        assert not library.list()
