@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
@@ -21,7 +21,9 @@ from engine.home import Home
 from engine.journal import JOURNAL_NAME, Entry, read_journal
 from engine.processes import WORKER_NAME, is_alive, was_started
 from gui.backstage import Backstage
-from gui.live_series import Series
+
+if TYPE_CHECKING:
+    from gui.live_series import Series
 
 POLL_MS = 250
 SLICE = 1000  # entries folded in one go, about 4 ms
@@ -54,6 +56,8 @@ class LiveRun(QObject):
         self.elapsed_s = 0.0
         self.prepared: m.DataPrepared | None = None
         self.environment: dict[str, Any] = {}
+        from gui.live_series import Series  # here: numpy is not needed before there is a run
+
         self.series: dict[str, Series] = defaultdict(Series)
         self.rewrites: Counter[str] = Counter()  # how often a step that was known got a new value, by metric
         self.samples: dict[tuple[int, int], m.SampleGenerated] = {}

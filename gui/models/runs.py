@@ -1,28 +1,23 @@
-"""Runs as views need them: the table of all runs, and a live run's curves as growing arrays.
+"""Runs as views need them: the table of all runs, and the words for how a run stands.
 
-Owns columns, words for a status, sorting, searching and the smoothing of a loss. Draws and reads nothing.
+Owns columns, words for a status, sorting and searching. Draws and reads nothing; no numpy, for the window's start.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
 from gui.icons import icon
-from gui.live_run import LiveRun
 from gui.recipe_words import recipe_word
 from gui.theme import theme
 from gui.widgets.numbers import amount_count, amount_duration, amount_loss, when
 from gui.words import language, tr
 from storage.records import RunRecord
 
-Array = npt.NDArray[np.float64]
 Index = QModelIndex | QPersistentModelIndex
 
 # A status as a person reads it: the word, its mark, and the colour of the mark.
@@ -35,44 +30,6 @@ STATUS_WORDS: dict[str, tuple[str, str, str]] = {
     "interrupted": ("Interrupted", "warn", "warn"),
     "failed": ("Failed", "error", "bad"),
 }
-
-
-_NOTHING = 1e-18
-
-
-def smooth(values: Array, weight: float) -> Array:
-    """The debiased exponential moving average of a curve; weight 0 leaves it as it is.
-
-    Args:
-        values: (steps,), finite.
-        weight: share of the past kept at each step, 0 to below 1.
-
-    Returns:
-        (steps,): y[k] = (1 - w) Σ w^(k-j) x[j] / (1 - w^(k+1)); the first value is x[0], not near 0.
-    """
-    if weight <= 0 or len(values) == 0:
-        return values
-    # Each pass doubles how many terms of the sum are in, until the rest is nothing in doubles.
-    averaged: Array = values * (1 - weight)
-    reach = 1
-    while reach < len(values) and weight**reach > _NOTHING:
-        averaged[reach:] += weight**reach * averaged[:-reach]
-        reach *= 2
-    num_biased = min(len(values), int(-40 / math.log(weight)) + 1)  # beyond, 1 - w^k is 1 in doubles
-    averaged[:num_biased] /= 1 - weight ** np.arange(1.0, num_biased + 1)
-    return averaged
-
-
-class Curves:
-    """A live run's series as arrays that grow with it: what a plot knows of them already stays where it is."""
-
-    def __init__(self, run: LiveRun) -> None:
-        self._run = run
-
-    def of(self, name: str) -> tuple[Array, Array]:
-        """(steps, values) of a metric, both (n,), in the order of steps. Views: not to be written to."""
-        series = self._run.series.get(name)
-        return series.arrays() if series is not None else (np.empty(0), np.empty(0))
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 
 from engine.recipe import FIELDS
+from gui.models.curves import Array, smooth
 from gui.models.facts import Fact, FactsModel
-from gui.models.runs import Array, smooth
 from gui.widgets.numbers import amount_duration, amount_loss
 from gui.widgets.page import icon_button
 from gui.widgets.plot import Curve, Plot

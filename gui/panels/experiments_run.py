@@ -17,8 +17,9 @@ from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QTabWidget, QVBoxLayout, Q
 from engine.journal import Entry, read_journal
 from engine.processes import log_tail
 from engine.recipe import FIELDS, Recipe, RecipeError
+from gui.models.curves import Array
 from gui.models.facts import Fact, FactsModel
-from gui.models.runs import STATUS_WORDS, Array
+from gui.models.runs import STATUS_WORDS
 from gui.panels.train_live import loss_curves
 from gui.recipe_words import recipe_word
 from gui.widgets.numbers import amount_bytes, amount_count, amount_duration, amount_loss, amount_percent, when

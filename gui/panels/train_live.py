@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 
 from engine.processes import log_tail
 from gui.live_run import LiveRun
-from gui.models.runs import Array, Curves, smooth
+from gui.models.curves import Array, Curves, smooth
 from gui.panels.train_state import RunNumbers, StateLine
 from gui.widgets.numbers import amount_bytes, amount_count, amount_loss, amount_percent
 from gui.widgets.plot import Curve, Mark, Plot

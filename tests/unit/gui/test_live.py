@@ -14,7 +14,7 @@ from PySide6.QtCore import Qt, QTimer
 
 from engine import messages as m
 from engine.journal import Entry
-from gui.models.runs import Curves
+from gui.models.curves import Curves
 from gui.panels.train import TrainPanel
 from gui.panels.train_live import LiveView
 from gui.widgets.run_log import event_words, phase_words

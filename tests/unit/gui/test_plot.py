@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gui.models.runs import smooth
+from gui.models.curves import smooth
 from gui.theme import theme
 from gui.widgets.plot import Curve, Mark, Plot
 from gui.words import language
