@@ -20,6 +20,7 @@ from engine.model_folder import Progress, no_progress, read_header, weight_files
 from engine.model_library import ModelLibrary
 from engine.models import find_source, with_adapter
 from engine.predict import task_of
+from engine.processes import run_folder
 from engine.recipe import Recipe
 from engine.supervised import Staging
 from engine.tasks import FILE_NAME, make_task
@@ -33,13 +34,11 @@ def merge_run(
     """Put the merged model of a run ("run", or "run@step") into the library under `name`.
 
     Raises:
-        UserError: "cannot-merge" with the reason; "not-a-run"; whatever find_source refuses.
+        UserError: "cannot-merge" with the reason; "run-not-found"; whatever find_source refuses.
     """
-    run = home.run(source.partition("@")[0])
-    if not source or not (run / "recipe.toml").exists():
-        raise UserError(
-            "not-a-run", "There is no run {run!r}. `python main.py runs` lists what there is.", run=source
-        )
+    run_id, at, step = source.partition("@")
+    run = run_folder(home, run_id)
+    source = run.name + at + step
     recipe = Recipe.load(run / "recipe.toml")
     method = method_named(recipe.method)
     if not method.can_merge:

@@ -67,4 +67,4 @@ def test_what_cannot_be_merged_is_refused_before_anything_is_opened(home: Home, 
 def test_what_is_no_run_is_refused(home: Home) -> None:
     with pytest.raises(UserError) as refused:
         merge_run(home, "nothing", "no")
-    assert refused.value.code == "not-a-run"
+    assert refused.value.code == "run-not-found"
