@@ -11,7 +11,8 @@ from typing import Any, TextIO
 
 PHASES = {
     "downloading": "Downloading", "checking": "Checking", "unpacking": "Unpacking",
-    "converting": "Converting", "creating": "Making the model", "reading": "Reading", "tokenising": "Tokenising", "loading": "Loading",
+    "converting": "Converting", "creating": "Making the model",
+    "reading": "Reading", "tokenising": "Tokenising", "loading": "Loading",
     "measuring": "Measuring", "copying": "Copying", "writing": "Writing",
 }  # fmt: skip
 LIVE_INTERVAL_S = 0.1
