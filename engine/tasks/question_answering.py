@@ -35,6 +35,7 @@ from engine.tasks.task import EvalResult, PinnedPrompt, Task, mean
 KEPT_SPANS = 20
 NO_ANSWER_PLACE = 0
 SHORTEST_LIMIT, LONGEST_LIMIT = 30, 256  # tokens of an answer, whatever the data
+NEARLY_ALL = 0.99
 LETTERS_A_PIECE = 2  # of a language with letters, at least
 
 
@@ -87,22 +88,23 @@ class QuestionAnswering(Task):
         super().__init__(recipe, facts)
         self.may_be_silent = bool(facts.get("has_unanswerable", False))
         self.language: str = facts.get("language", "en")
-        self.longest_answer = int(facts.get("longest_answer", 0))
+        self.answer_length = int(facts.get("answer_length", 0))
 
     @classmethod
     def learn_facts(cls, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
-        """Whether questions may have no answer, the language that figures are counted in, and the characters of the
-        longest answer."""
-        has_unanswerable, longest = False, 0
+        """Whether questions may have no answer, the language that figures are counted in, and how many characters
+        nearly all answers have at most: a single endless one must not make every guess long."""
+        has_unanswerable = False
         texts: list[str] = []
+        lengths: list[int] = []
         for example in dataset.examples(cls.id):
             assert isinstance(example, Question)
             has_unanswerable |= not example.answers
-            longest = max(longest, *(len(answer.text) for answer in example.answers), 0)
+            lengths += [len(answer.text) for answer in example.answers]
             texts.append(example.question)
         return {
             "has_unanswerable": has_unanswerable, "language": language_of_texts(texts),
-            "longest_answer": longest,
+            "answer_length": sorted(lengths)[int(NEARLY_ALL * (len(lengths) - 1))] if lengths else 0,
         }  # fmt: skip
 
     def load_model(self, folder: Path, *, dtype: torch.dtype, device: str) -> Any:
@@ -117,9 +119,9 @@ class QuestionAnswering(Task):
 
     @property
     def answer_limit(self) -> int:
-        """The most tokens of an answer: what the longest one of the data can have, within bounds."""
+        """The most tokens of an answer: what nearly all of the data can have, within bounds."""
         letters = 1 if is_chinese(self.language) else LETTERS_A_PIECE
-        return min(max(self.longest_answer // letters, SHORTEST_LIMIT), LONGEST_LIMIT)
+        return min(max(self.answer_length // letters, SHORTEST_LIMIT), LONGEST_LIMIT)
 
     # ------------------------------------------------------------------------------------------- rows
 

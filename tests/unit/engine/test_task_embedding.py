@@ -181,7 +181,7 @@ def test_answers_and_neighbours(pairs: Home, tmp_path: Path) -> None:
     assert alike.score > other.score + 0.3
     texts = list(PAIRS.values())
     found = nearest(task, texts, "change the password", 2)
-    assert [texts[place] for place, _ in found][0] == "settings and security"
+    assert texts[found[0][0]] == "settings and security"
     assert found[0][1] >= found[1][1]
     assert nearest(task, [], "change", 3) == []
     (said,) = task.sample([task.pin(SimilarPair("hello there", "welcome , thank you"))])

@@ -72,7 +72,7 @@ def task(**changes: object) -> QuestionAnswering:
 
 def test_the_facts_say_whether_silence_is_an_answer(encoder_home: Home, tmp_path: Path) -> None:
     import_rows(encoder_home, tmp_path, "passages", rows(some_unanswerable=True))
-    facts = {"has_unanswerable": True, "language": "en", "longest_answer": len("the password")}
+    facts = {"has_unanswerable": True, "language": "en", "answer_length": len("the password")}
     assert parts_of(encoder_home, recipe()).task.facts == facts
 
 

@@ -198,7 +198,7 @@ def test_rows_with_a_tag_that_the_model_does_not_know_are_refused(tiny_encoder: 
 @pytest.mark.parametrize(
     ("words", "unit", "text", "expected"),
     [
-        ("EU rejects German call .", MARKS, "In the U.S., well-known.", ["In", "the", "U.S", ".", ",", "well-known", "."]),
+        ("EU rejects it .", MARKS, "In the U.S., well-known.", ["In", "the", "U.S", ".", ",", "well-known", "."]),
         ("call, me now: please.", BLANKS, "In London, ok", ["In", "London,", "ok"]),
         ("我 在 IBM 工 作 ， 很 好", HAN, "他在IBM上班。", ["他", "在", "IBM", "上", "班", "。"]),
         ("我 在 I B M 工 作 很 好 呀", CHARACTERS, "他在IB 1", ["他", "在", "I", "B", "1"]),
