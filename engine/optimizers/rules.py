@@ -61,11 +61,11 @@ def require_optimizer(name: str, device: str) -> None:
     """Raises UserError "optimizer-unavailable" where this machine cannot compute with that optimizer."""
     if name != "adamw-8bit":
         return
-    if not device.startswith("cuda"):
+    if device not in ("cuda", "cpu"):
         raise UserError(
             "optimizer-unavailable",
-            "adamw-8bit needs an NVIDIA GPU, and this run computes on {device}. Choose adamw; it learns the same and "
-            "keeps its state in 32 bits.",
+            "adamw-8bit computes on processors and NVIDIA GPUs, and this run is on {device}. Choose adamw; it learns "
+            "the same and keeps its state in 32 bits.",
             device=device,
         )  # fmt: skip
     if importlib.util.find_spec("bitsandbytes") is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from engine import messages as m
 from engine.errors import UserError
 from engine.loop import Training
 from engine.models import load_for_training
+from engine.recipe import Recipe
+from engine.strategies.training import Strategies
 from engine.tasks.task import EvalResult
 from tests.numerics.test_training import Recorder, training
 
@@ -153,9 +156,18 @@ def test_a_figure_that_nobody_measures_is_refused_before_the_first_step(
     assert outside.losses() == []
 
 
-def test_8_bits_without_a_gpu_are_refused_before_the_first_step(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="NVIDIA"):
-        training(tiny_model, tmp_path, Recorder(), **FULL | {"optimizer": "adamw-8bit"})
+def test_8_bits_are_refused_before_the_first_step_where_they_cannot_be(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="bitsandbytes"):
+        Strategies(
+            Recipe(optimizer="adamw-8bit"), *parts_of(training(tiny_model, tmp_path, Recorder(), **FULL))
+        )
+
+
+def parts_of(run: Training) -> tuple[Any, Any, Any]:
+    return run.task, run.model, run.method
 
 
 def test_a_teacher_pulls_the_student_towards_itself(tiny_model: Path, tmp_path: Path) -> None:

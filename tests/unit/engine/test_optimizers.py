@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +24,7 @@ from engine.errors import UserError
 from engine.methods.method import ParameterGroup as MethodGroup
 from engine.optimizers.groups import first_steps, groups_for, layer_depths, optimizer_for
 from engine.optimizers.masters import MasterOptimizer, ParameterGroup, ema_share
+from engine.optimizers.rules import require_optimizer
 from engine.recipe import OPTIMIZERS, Recipe
 
 ON_CPU = [name for name in OPTIMIZERS if name != "adamw-8bit"]
@@ -387,31 +388,25 @@ def test_a_head_alone_learns_at_once() -> None:
 # ----------------------------------------------------------------------------------------------- 8 bits
 
 
-def test_8_bits_without_a_gpu_are_refused_with_a_sentence() -> None:
-    with pytest.raises(UserError, match="NVIDIA") as refused:
-        optimizer_for(tiny_llama(), Recipe(optimizer="adamw-8bit"))
+def test_8_bits_are_refused_with_a_sentence_where_they_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="this run is on mps") as refused:
+        require_optimizer("adamw-8bit", "mps")
     assert refused.value.code == "optimizer-unavailable"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="needs the package bitsandbytes"):
+        optimizer_for(tiny_llama(), Recipe(optimizer="adamw-8bit"))
 
 
-@pytest.mark.gpu
-def test_8_bits_learn_nearly_as_32_do() -> None:
+def test_8_bits_learn_nearly_as_32_do_and_resume_bit_for_bit() -> None:
     pytest.importorskip("bitsandbytes")
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    ours, plain = tiny_llama().cuda(), tiny_llama().cuda()
-    found = _train_on_gpu(ours, optimizer_for(ours, Recipe(optimizer="adamw-8bit")))
-    expected = _train_on_gpu(plain, optimizer_for(plain, Recipe()))
-    assert found == pytest.approx(expected, rel=0.02)
-    assert all(math.isfinite(loss) for loss in found)
-
-
-def _train_on_gpu(model: PreTrainedModel, optimizer: MasterOptimizer) -> list[float]:
-    losses = []
-    for step, ids in enumerate(batches(), 1):
-        optimizer.begin_step(step)
-        loss = model(input_ids=ids.cuda(), labels=ids.cuda()).loss
-        loss.backward()
-        optimizer.collect()
-        optimizer.step(3e-3, grad_norm=optimizer.grad_norm(), max_grad_norm=1.0)
-        losses.append(float(loss.detach()))
-    return losses
+    eight = Recipe(optimizer="adamw-8bit")
+    whole, plain, first, second = (tiny_llama() for _ in range(4))
+    found = train(whole, optimizer_for(whole, eight), 3e-3)
+    assert found == pytest.approx(train(plain, optimizer_for(plain, Recipe()), 3e-3), rel=0.01)
+    before = optimizer_for(first, eight)
+    train(first, before, 3e-3, range(5))
+    kept = {key: value.clone() for key, value in before.state().items()}
+    assert kept["0.state1"].dtype == torch.uint8
+    after = optimizer_for(second, eight)
+    after.load_state(kept)
+    assert train(second, after, 3e-3, range(5, NUM_STEPS)) == found[5:]
