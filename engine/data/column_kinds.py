@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,7 +56,11 @@ def holds_scores(column: str, rows: Rows) -> bool:
     """Whether the column holds numbers of which some lie between two whole ones."""
     values = [str(value) for value in _values(column, rows) if not isinstance(value, bool) and value != ""]
     numbers = [float(value) for value in values if _is_number(value)]
-    return bool(values) and len(numbers) == len(values) and any(number % 1 for number in numbers)
+    return (
+        bool(values)
+        and len(numbers) == len(values)
+        and any(math.isfinite(number) and number % 1 for number in numbers)
+    )
 
 
 def are_labels(column: str, rows: Rows, *, is_named: bool = True) -> bool:

@@ -72,3 +72,53 @@ def test_what_cannot_be_done_is_said(say_data: Say, words: tuple[str, ...], code
     answer = say_data("data", *words, "--json")
     assert answer.code == code
     assert answer.json["error"]["code"] == named
+
+
+def test_labels_are_listed_renamed_and_brought_back(say: Say, tmp_path: Path):
+    rows = [
+        {"text": f"text {n}", "label": ["pos", "neg", "positive"][n % 3], "who": f"w{n % 4}"}
+        for n in range(12)
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = (
+        "data",
+        "import",
+        str(tmp_path / "rows.jsonl"),
+        "--name",
+        "rows",
+        "--role",
+        "group=who",
+        "--json",
+    )
+    taken = say(*words).json
+    assert taken["roles"] == {"text": "text", "label": "label", "who": "group"}
+    assert taken["task"] == "text-classification"
+    listed = say("data", "labels", "rows")
+    assert [line.split() for line in listed.out.splitlines()[2:]] == [
+        ["neg", "4"],
+        ["pos", "4"],
+        ["positive", "4"],
+    ]
+    renamed = ("data", "labels", "rows", "--rename", "pos=positive", "--rename", "neg=negative", "--json")
+    changed = say(*renamed).json
+    assert changed["labels"] == {"positive": 8, "negative": 4}
+    assert changed["hash"] != taken["hash"]
+    assert [step["kind"] for step in say("data", "show", "rows", "--json").json["steps"]] == ["labels"]
+    refused = say("data", "labels", "rows", "--rename", "pos=x")
+    assert refused.code == 1
+    assert "There is no label 'pos' in 'label'. The labels are: negative, positive." in refused.err
+    assert say("data", "undo", "rows", "--json").json["hash"] == taken["hash"]
+
+
+def test_a_data_set_without_labels_says_what_to_do(say_data: Say):
+    refused = say_data("data", "labels", "rows")
+    assert (refused.code, refused.out) == (1, "")
+    assert "Give one the role label" in refused.err
+
+
+def test_a_task_that_the_rows_cannot_teach_is_refused(say: Say, tmp_path: Path):
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}')
+    refused = say("data", "import", str(tmp_path / "rows.jsonl"), "--task", "token-classification")
+    assert refused.code in (1, 2)
+    assert "cannot teach token-classification, but causal-lm, seq2seq" in refused.err
+    assert say("data", "--json").json == []

@@ -26,10 +26,11 @@ from engine.data.examples import (
     Translation,
     for_task,
 )
+from engine.data.importing import plan_of
 from engine.data.issues import RowProblem
 from engine.data.labels import count_labels
 from engine.data.library import DataLibrary
-from engine.data.shapes import NEEDED
+from engine.data.shapes import KNOWN_NAMES, NEEDED, OPTIONAL, find_shape
 from engine.errors import UserError
 from engine.home import Home
 from engine.messages import ChatMessage
@@ -354,3 +355,38 @@ def test_any_value_gives_an_example_or_a_reason(value: Any):
             maker(shape).make(row)
         except RowProblem as problem:
             assert problem.at("x", 1).message
+
+
+CELL = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+    | st.dictionaries(st.sampled_from(["text", "answer_start"]), st.lists(st.text(max_size=3) | st.integers()))
+    | st.lists(
+        st.text(max_size=3) | st.integers() | st.none()
+        | st.dictionaries(st.sampled_from(["role", "text", "content", "answer_start"]), st.text()),
+        max_size=4,
+    )
+)  # fmt: skip
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from(sorted(KNOWN_NAMES)), CELL, max_size=5), min_size=1, max_size=6)
+)
+def test_a_shape_is_found_or_not_whatever_the_columns_hold(rows: list[dict[str, Any]]):
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    found = find_shape(columns, rows)
+    assert set(found.roles) == set(columns)
+    if not found.name:
+        return
+    assert found.reason
+    used = {role for role in found.roles.values() if role != "ignore"}
+    assert set(NEEDED[found.name]) <= used <= set(NEEDED[found.name] + OPTIONAL[found.name])
+    made = plan_of(found, columns, rows).maker()
+    for row in rows:
+        try:
+            example = made.make(row)
+        except RowProblem as problem:
+            assert problem.at("x", 1).message
+            assert not made.is_plain(row)
+            continue
+        for task in {"causal-lm", TASKS_OF_SHAPE[found.name][0]} & set(TASKS_OF_SHAPE[found.name]):
+            for_task(example, task)
