@@ -69,6 +69,7 @@ def build_parser() -> Parser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", required=True)
     _add_training(commands)
+    _add_preflight(commands)
     _add_runs(commands)
     _add_generate(commands)
     add_evaluation(commands, _command, _count, TASKS)
@@ -139,6 +140,18 @@ def _add_training(commands: Any) -> None:
     _add_detach(run)
 
 
+def _add_preflight(commands: Any) -> None:
+    preflight = _command(
+        commands, "preflight", "measure what a recipe will take: memory, time, disk; and what would make it fit",
+        "  python main.py preflight recipe.toml\n  python main.py preflight support-desk --tune --json\n",
+    )  # fmt: skip
+    preflight.add_argument("recipe", metavar="RECIPE", help="a recipe.toml, or one that ships: support-desk")
+    preflight.add_argument(
+        "--tune", action="store_true", help="also find the fastest micro batch and number of threads"
+    )
+    _add_settings(preflight)
+
+
 def _add_settings(command: Parser) -> None:
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", type=_pair,
@@ -185,7 +198,6 @@ def _add_generate(commands: Any) -> None:
     generate.add_argument("--repetition-penalty", type=_positive, default=1.0, help="1, the default, is none")
     generate.add_argument("--max-new-tokens", type=_positive_count, default=200, help="longest reply; 200")
     generate.add_argument("--seed", type=_count, default=0, help="makes a drawn reply repeatable; 0")
-
 
     predict = _command(
         commands, "predict", "say what a classifier, a tagger, a reader or a translator makes of an input",
@@ -281,6 +293,10 @@ def _add_data(commands: Any) -> None:
     take.add_argument(
         "--role", action="append", default=[], metavar="ROLE=COLUMN", dest="roles", type=_pair,
         help="which column plays a role, e.g. prompt=question; may be given again",
+    )  # fmt: skip
+    take.add_argument(
+        "--cut", choices=("line", "paragraph", "file"), default="",
+        help="what a row of a plain text is; TXT goes by lines, Markdown by paragraphs unless you say so",
     )  # fmt: skip
     take.add_argument("--revision", default="", help="of a data set of the hub: a branch, a tag or a commit")
     take.add_argument("--subset", default="", help="of a data set of the hub: which of its subsets")

@@ -65,6 +65,7 @@ def _import(options: argparse.Namespace, home: Home, terminal: Terminal) -> Impo
         options.name or Path(options.files[0]).stem,
         roles=roles or None,
         task=options.task,
+        text_unit=options.cut,
         progress=terminal.progress,
     )
 

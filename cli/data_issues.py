@@ -1,4 +1,5 @@
-"""`data issues|fix|trash|restore`: rows that could not be used and what is done about them; data sets in the trash."""
+"""`data issues|fix|roles|rename|trash|restore`: rows that could not be used and what is done about them, what columns
+are, and data sets in the trash."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from engine.errors import UsageError
 from engine.home import Home
 from engine.messages import DatasetInfo, RowIssue
 
-ACTIONS = ("issues", "fix", "trash", "restore")
+ACTIONS = ("issues", "fix", "roles", "rename", "trash", "restore")
 SHOWN = 50
 
 
@@ -48,6 +49,18 @@ def add_actions(actions: Any, command: Callable[..., Any], pair: Callable[[str],
     )
     fix.add_argument("--skip", default="", metavar="CODE|[FILE:]ROW", help="leave these out on purpose")
     fix.add_argument("--unskip", default="", metavar="CODE|[FILE:]ROW", help="take that back")
+    roles = command(
+        actions, "roles", "give columns other roles; rows that fit come back, others are listed",
+        "  python main.py data roles replies --role prompt=question --role ignore=topic\n",
+    )  # fmt: skip
+    roles.add_argument("name", metavar="NAME")
+    roles.add_argument(
+        "--role", action="append", required=True, metavar="ROLE=COLUMN", dest="roles", type=pair,
+        help="which column plays a role; may be given again",
+    )  # fmt: skip
+    rename = command(actions, "rename", "call a data set otherwise; runs find it all the same")
+    rename.add_argument("name", metavar="NAME")
+    rename.add_argument("new_name", metavar="NEW_NAME")
     trash = command(actions, "trash", "list the data sets in the trash, or delete them for good")
     trash.add_argument("--empty", action="store_true", help="delete them; what runs need of them stays")
     restore = command(actions, "restore", "bring a data set back from the trash")
@@ -60,6 +73,10 @@ def data_issues_command(options: argparse.Namespace, home: Home, terminal: Termi
             _issues(options, home, terminal)
         case "fix":
             _fix(options, home, terminal)
+        case "roles":
+            _roles(options, home, terminal)
+        case "rename":
+            _rename(options, home, terminal)
         case "trash":
             _trash(options, home, terminal)
         case "restore":
@@ -128,9 +145,27 @@ def _fix(options: argparse.Namespace, home: Home, terminal: Terminal) -> None:
             info = desk.skip(name, code=word, skipped=skipped)
         else:
             info = desk.skip(name, [_place(library.info(name), word)], skipped=skipped)
+    terminal.result(dataclasses.asdict(info), _account(info))
+
+
+def _account(info: DatasetInfo) -> str:
     text = f"{info.name}: {info.rows_read:,} rows read = {info.original_rows or info.rows_kept:,} kept + "
-    text += f"{info.num_issues:,} listed ({info.num_skipped:,} of them left out on purpose)"
-    terminal.result(dataclasses.asdict(info), text)
+    return text + f"{info.num_issues:,} listed ({info.num_skipped:,} of them left out on purpose)"
+
+
+def _roles(options: argparse.Namespace, home: Home, terminal: Terminal) -> None:
+    from engine.data.library import DataLibrary
+
+    roles = {column: role for role, column in options.roles}
+    info = DataLibrary(home).set_roles(options.name, roles, progress=terminal.progress).info
+    terminal.result(dataclasses.asdict(info), _account(info))
+
+
+def _rename(options: argparse.Namespace, home: Home, terminal: Terminal) -> None:
+    from engine.data.library import DataLibrary
+
+    info = DataLibrary(home).rename(options.name, options.new_name)
+    terminal.result(dataclasses.asdict(info), f"{options.name} is called {info.name} now.")
 
 
 def _place(info: DatasetInfo, text: str) -> tuple[str, int]:

@@ -104,3 +104,23 @@ def test_a_data_set_of_the_hub(say: Say, monkeypatch: pytest.MonkeyPatch, tmp_pa
         assert "licence apache-2.0" in done.err
         assert "2 files" in done.err
         assert say("data", "import", "hub:some/nothing", "--json").json["error"]["code"] == "hub-not-found"
+
+
+def test_columns_get_other_roles_and_the_data_set_another_name(say: Say, imported: dict[str, object]):
+    other = say("data", "roles", "rows", "--role", "prompt=text", "--role", "completion=label", "--json").json
+    assert (other["shape"], other["rows_kept"]) == ("prompt-completion", 2)
+    assert say("data", "rename", "rows", "评论", "--json").json["name"] == "评论"
+    assert (
+        say("data", "roles", "rows", "--role", "prompt=text", "--json").json["error"]["code"]
+        == "data-not-found"
+    )
+
+
+def test_a_text_is_cut_as_it_is_said(say: Say, tmp_path: Path):
+    path = tmp_path / "poem.txt"
+    path.write_text("one\ntwo\n\nthree\n", encoding="utf-8")
+    counts = {
+        cut: say("data", "import", str(path), "--name", cut, "--cut", cut, "--json").json
+        for cut in ("line", "paragraph", "file")
+    }
+    assert [counts[cut]["rows_kept"] for cut in counts] == [3, 2, 1]
