@@ -29,7 +29,7 @@ from engine.estimate import (
 )
 from engine.home import Home
 from engine.messages import AdvisedMethod, Failed, MethodAdvice
-from engine.methods.refusals import refusal
+from engine.method_refusals import refusal
 from engine.model_folder import Progress, no_progress
 from engine.model_shape import ModelShape
 from engine.recipe import (

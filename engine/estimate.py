@@ -28,7 +28,7 @@ from engine.messages import (
     RunStarted,
     StepFinished,
 )
-from engine.methods.refusals import refusal
+from engine.method_refusals import refusal
 from engine.model_folder import Progress, no_progress
 from engine.model_shape import ModelShape, shape_of_folder, shape_of_starter
 from engine.recipe import TASKS_OF_KIND, Recipe

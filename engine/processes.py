@@ -25,6 +25,7 @@ from engine.errors import UserError
 from engine.home import Home
 from engine.journal import JournalWriter, read_journal
 from engine.messages import RunCommand, RunCreated, from_json, to_json
+from engine.method_refusals import refusal
 from engine.recipe import WHOLE_MODEL_METHODS, Recipe, kind_of_config, num_pieces, settled_task
 
 log = logging.getLogger("tunebench.processes")
@@ -45,11 +46,17 @@ def resolve_recipe(home: Home, recipe: Recipe) -> Recipe:
     """The recipe with all that was left open chosen, for the data and the model that it names.
 
     Raises:
-        UserError: "data-not-found", "model-not-found" or "task-unfit".
+        UserError: "data-not-found", "model-not-found", "task-unfit", or why the method does not fit them.
     """
     data = _data_card(home, recipe.data)
     _model_title(home, recipe.model)  # raises what is missing
-    recipe = recipe.replace(task=settled_task(recipe, data["shape"], _model_kind(home, recipe.model)))
+    kind = _model_kind(home, recipe.model)
+    recipe = recipe.replace(task=settled_task(recipe, data["shape"], kind))
+    refused = refusal(
+        recipe, device=recipe.device, model_kind=kind, task=recipe.task, model_type=_model_type(home, recipe.model)
+    )
+    if refused is not None:
+        raise UserError(refused.code, refused.template, **refused.fields)
     split_train = data.get("split_rows", {}).get("train")
     share = num_pieces(data["shape"], data["rows_kept"], data["num_bytes"], recipe.max_seq_len)
     per_row = share // max(1, data["rows_kept"])  # a long plain text is several rows
@@ -290,6 +297,12 @@ def _model_kind(home: Home, model: str) -> str:
         return kind_of_config(config)
     recipe = home.run(model.partition("@")[0]) / RECIPE_NAME
     return _model_kind(home, Recipe.load(recipe).model) if recipe.exists() else ""
+
+
+def _model_type(home: Home, model: str) -> str:
+    """The model_type of a model's config.json; "" if that cannot be seen."""
+    config = _read_card(home.models / model / "config.json") or _read_card(Path(model) / "config.json") or {}
+    return str(config.get("model_type", ""))
 
 
 def _read_card(path: Path) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """QLoRA: LoRA over a base whose weights are held in four bits (NF4, with doubly quantised constants).
 
 Source: Dettmers et al. 2023; the four bits are bitsandbytes', the adapter is peft's. Whether this machine has
-bitsandbytes is said before Start by `engine.methods.refusals`.
+bitsandbytes is said before Start by `engine.method_refusals`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from engine.errors import UserError
+from engine.method_refusals import quantisation_refusal
 from engine.methods.low_rank import Lora
 from engine.methods.method import TaskSide
 from engine.methods.peft_adapter import adapt, targets
-from engine.methods.refusals import quantisation_refusal
 from engine.recipe import Recipe
 
 

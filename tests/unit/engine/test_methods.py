@@ -14,8 +14,8 @@ from torch.nn import functional
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, LlamaForCausalLM
 
 from engine.fused_layers import fuse_layers
+from engine.method_refusals import refusal
 from engine.methods import method_named
-from engine.methods.refusals import refusal
 from engine.recipe import DEFAULT_LEARNING_RATES, METHODS, Recipe
 from tests.tiny_model import make_tiny_model
 

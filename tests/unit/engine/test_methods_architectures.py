@@ -11,9 +11,9 @@ import torch
 import transformers as t
 
 from engine.errors import UserError
+from engine.method_refusals import refusal
 from engine.methods import method_named
 from engine.methods.architecture import blocks
-from engine.methods.refusals import refusal
 from engine.recipe import METHODS, Recipe
 from tests.unit.engine.test_methods import KINDS, TinyTask, make_bases, open_base, recipe_of, train  # noqa: F401
 

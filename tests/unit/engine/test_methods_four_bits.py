@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from engine.errors import UserError
+from engine.method_refusals import refusal
 from engine.methods import method_named
-from engine.methods.refusals import refusal
 from engine.models import load_for_inference
 from engine.recipe import Recipe
 from tests.unit.engine.test_methods import inputs_of, loss_of, make_bases, open_base, recipe_of  # noqa: F401
@@ -27,7 +27,7 @@ def test_apples_graphics_are_refused_before_start() -> None:
 def test_without_the_package_it_is_refused_with_what_to_do(
     bases: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.methods.refusals.find_spec", lambda _name: None)
+    monkeypatch.setattr("engine.method_refusals.find_spec", lambda _name: None)
     model, task = open_base("decoder", bases / "decoder")
     with pytest.raises(UserError, match="pip install bitsandbytes") as refused:
         method_named("qlora").prepare(model, recipe_of("qlora"), task)
@@ -93,3 +93,16 @@ def test_a_run_is_opened_and_merged_over_the_whole_weights(bases: Path, home) ->
     with torch.no_grad():
         difference = (opened(input_ids=ids_BT).logits - merged(input_ids=ids_BT).logits).abs().max()
     assert float(difference) <= 1e-4
+
+
+def test_a_run_that_its_method_does_not_fit_is_refused_before_it_is_made(tiny_home, tmp_path: Path) -> None:
+    from engine.data.library import DataLibrary
+    from engine.processes import create_run
+
+    path = tmp_path / "n.jsonl"
+    path.write_text('{"prompt": "a", "completion": "b"}\n' * 8, encoding="utf-8")
+    DataLibrary(tiny_home).import_files([path], "n")
+    with pytest.raises(UserError) as refused:
+        create_run(tiny_home, Recipe(model="tiny", data="n", method="qlora", device="mps"))
+    assert refused.value.code == "no-four-bits"
+    assert list(tiny_home.runs.glob("*")) == []

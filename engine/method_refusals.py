@@ -1,4 +1,4 @@
-"""Why a method does not fit, said before anything is loaded: no torch, no weights, only what a recipe and a card say.
+"""Why a method does not fit, said before Start: no torch, no weights, only what a recipe and a model's card say.
 
 `prepare` of each method refuses the same things once more, from the model itself.
 """
@@ -21,7 +21,7 @@ def refusal(
     """Why this recipe's method cannot train such a model for such a task on this device; None if it can.
 
     Args:
-        device: "cpu", "cuda" or "mps".
+        device: "cpu", "cuda" or "mps"; "auto" where it is not known yet.
         model_kind: "decoder", "encoder" or "encoder-decoder", as the model's card says.
         task: of engine.recipe.TASKS; None if it is not known yet.
         model_type: of the model's config.json, where it is at hand.
