@@ -135,6 +135,29 @@ def _run_probe() -> dict[str, Any]:
     return facts
 
 
+def peak_memory_bytes(device: str) -> int:
+    """Most memory that this process has held so far: of the GPU if it computes there, else of the machine."""
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def free_gpu_bytes(device: str) -> int:
+    """What is free on the GPU; 0 where the run does not compute on one with memory of its own."""
+    if device != "cuda":
+        return 0
+    import torch
+
+    return int(torch.cuda.mem_get_info()[0])
+
+
 def gpu_reading() -> tuple[float, int] | None:
     """Load in percent and bytes in use of the first visible NVIDIA GPU; None where there is none."""
     handle = _gpu_handle()

@@ -19,6 +19,8 @@ from engine import messages as m
 from engine.errors import UserError
 from engine.home import Home
 from engine.model_library import TRASH_PREFIX, ModelLibrary
+from engine.preflight import preflight, tune
+from engine.recipe import Recipe
 from engine.service import Errand, Handlers, serve
 from engine.starters import all_starters, get_starter
 from engine.supervised import sweep_downloads
@@ -50,6 +52,8 @@ class Librarian:
             m.DescribeMachine: self._describe_machine,
             m.EstimateRun: self._estimate,
             m.AdviseMethods: self._advise,
+            m.PreflightRun: self._preflight,
+            m.TuneForMachine: self._tune,
         }
         reports = (
             m.EvaluateModel, m.ListReports, m.ReadReport, m.ReadReportRows, m.SaveHardSet, m.DeleteReport,
@@ -132,6 +136,13 @@ class Librarian:
         with self._importing:
             from engine.evaluation.report_store import ReportStore
         return ReportStore(self._home)
+
+    def _preflight(self, request: m.PreflightRun, errand: Errand) -> m.Preflight:
+        recipe = Recipe.from_dict(request.recipe)
+        return preflight(self._home, recipe, errand.progress, errand.check, with_fixes=request.with_fixes)
+
+    def _tune(self, request: m.TuneForMachine, errand: Errand) -> m.MachineTuning:
+        return tune(self._home, Recipe.from_dict(request.recipe), errand.progress, errand.check)
 
     # -------------------------------------------------------------------------------------------- data
 

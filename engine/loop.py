@@ -28,6 +28,7 @@ from engine.checkpoint import (
     refusals_of_the_disk,
     save_checkpoint,
 )
+from engine.device import peak_memory_bytes
 from engine.errors import UserError
 from engine.methods.method import Method
 from engine.models import RESULT_NAME
@@ -281,7 +282,13 @@ class Training:
             self._save_weights(staging)
         commit_folder(staging, self.folder / RESULT_NAME)
         self.outside.tell(
-            m.RunFinished(self.state.step, RESULT_NAME, self.state.best_val_loss, self.state.elapsed_s),
+            m.RunFinished(
+                self.state.step,
+                RESULT_NAME,
+                self.state.best_val_loss,
+                self.state.elapsed_s,
+                peak_memory_bytes(self.device),
+            ),
             durable=True,
         )
 

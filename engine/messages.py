@@ -1465,7 +1465,8 @@ class Failed:
 LibrarianRequest = (
     ImportData | PreviewData | ListData | ReadRows | ReadIssues | SetRoles | RenameData | DeleteData
     | ViewTokens | CountTokens | ListModels | GetStarter | AddModel | GetHubModel | CreateModel | DeleteModel
-    | RestoreFromTrash | DescribeMachine | EstimateRun | PreflightRun | TuneForMachine | ListLabels | ListSteps | PreviewStep | ApplyStep | SetSteps
+    | RestoreFromTrash | DescribeMachine | EstimateRun | PreflightRun | TuneForMachine
+    | ListLabels | ListSteps | PreviewStep | ApplyStep | SetSteps
     | EditCell | AddRow | DeleteRows | ExportData | DescribeData | ReadIssueRow | FixIssue | ReplaceValue
     | SkipIssues | ExportIssues | ListDataTrash | EmptyDataTrash | LookUpHubData | ImportHubData
     | EvaluateModel | ListReports | ReadReport | ReadReportRows | SaveHardSet | DeleteReport

@@ -71,7 +71,7 @@ class Worker:
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
         try:
             self._recipe = Recipe.load(self._folder / RECIPE_NAME)
-            _limit_threads(self._recipe.num_threads or 1)
+            limit_threads(self._recipe.num_threads or 1)
             self._train()
         except Exception as error:  # every end becomes an event
             log.exception("the run failed")
@@ -254,7 +254,7 @@ class Worker:
         return m.RunFailed(self._last_step, code, text.format(**fields), text, fields, detail)
 
 
-def _limit_threads(count: int) -> None:
+def limit_threads(count: int) -> None:
     """Before torch is imported, so that no library starts a thread a core by itself."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
         os.environ[name] = str(count)

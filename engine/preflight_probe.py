@@ -1,0 +1,223 @@
+"""The child of a preflight: `python -m engine.preflight_probe HOME FOLDER` with a resolved recipe on stdin.
+
+Puts the run together as the worker does, takes real steps, validates, answers a prompt and saves, each once or a few
+times, and says on stdout what that took. What it writes lies in FOLDER, which its starter throws away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from engine.errors import TunebenchError
+from engine.home import Home
+from engine.recipe import GENERATIVE, Recipe
+
+NUM_SAMPLED_STEPS = 5  # besides the longest, which comes first
+MAX_STEP_SECONDS = 25.0  # of all sampled steps together; the longest is always taken
+EVAL_ROWS = 32
+SAMPLE_TOKENS = 12
+NICENESS = 10
+
+
+def main(arguments: Sequence[str]) -> int:
+    home, folder = Home(Path(arguments[0])), Path(arguments[1])
+    asked = json.loads(sys.stdin.read())
+    recipe = Recipe.from_dict(asked["recipe"])
+    out, sys.stdout = sys.stdout, sys.stderr  # a library that prints must not spoil the answer
+    psutil.Process().nice(NICENESS)  # as the worker, so that the same others come first
+    try:
+        found = probe(home, folder, recipe, is_short=asked["is_short"])
+    except TunebenchError as refusal:
+        told = {"code": refusal.code, "template": refusal.template, "fields": refusal.fields}
+        sys.stderr.write(f"REFUSED {json.dumps(told)}\n")
+        return 1
+    out.write(json.dumps(found))
+    return 0
+
+
+def probe(home: Home, folder: Path, recipe: Recipe, *, is_short: bool) -> dict[str, Any]:
+    """Bytes and seconds of each part of the run; a short one takes only training steps."""
+    from engine.worker import limit_threads
+
+    started = time.monotonic()
+    limit_threads(recipe.num_threads or 1)
+    from engine.assemble import assemble
+    from engine.device import choose_device, choose_dtype, free_gpu_bytes, peak_memory_bytes
+
+    device = choose_device(recipe.device)
+    dtype = choose_dtype(recipe.dtype, device)
+    free_gpu = free_gpu_bytes(device)
+    memory = {"runtime": _resident()}
+    parts = assemble(home, recipe, device=device, dtype=dtype)
+    training = parts.training(folder, _Nobody())
+    start_s = time.monotonic() - started
+    parameters = list(parts.model.parameters())
+    memory["weights"] = sum(each.numel() * each.element_size() for each in parameters)
+    trained = [each for each in parameters if each.requires_grad]
+    memory["gradients"] = sum(each.numel() * each.element_size() for each in trained)
+
+    found: dict[str, Any] = {
+        "device": device, "dtype": dtype, "free_gpu_bytes": free_gpu, "start_s": start_s,
+    }  # fmt: skip
+    if not is_short:  # in the order of a real run, so that memory is taken in its order too
+        found |= _look(training, parts)
+        memory["evaluation"] = max(0, peak_memory_bytes(device) - memory["runtime"] - memory["weights"])
+    steps = _Steps(training)
+    steps.measure(is_short=is_short)
+    state = training.strategies.state().values()
+    memory["optimizer"] = sum(each.numel() * each.element_size() for each in state)
+    known = sum(memory[part] for part in ("runtime", "weights", "gradients", "optimizer"))
+    memory["activations"] = max(0, peak_memory_bytes(device) - known)
+    if not is_short:
+        found |= _save(training, folder)
+    return found | {
+        "steps_s": steps.total_s, "step_s": steps.mean_s, "longest_step_s": steps.longest_s, "spread": steps.spread,
+        "tokens_per_second": steps.tokens_per_second, "memory": memory,
+        "peak_memory_bytes": peak_memory_bytes(device),
+    }  # fmt: skip
+
+
+@dataclass
+class _Steps:
+    """Real optimiser steps of the plan, the longest first, and what all of them will take by their padded tokens."""
+
+    training: Any
+    costs: dict[int, float] = field(default_factory=dict)
+    times: dict[int, float] = field(default_factory=dict)
+
+    def measure(self, *, is_short: bool) -> None:
+        plan, num_steps = self.training.plan, self.training.recipe.num_steps
+        lengths = [len(row.input_ids) for row in self.training.train_rows]
+        for step in range(1, min(num_steps, plan.steps_per_epoch) + 1):
+            self.costs[step] = float(sum(_cost(lengths, rows) for rows in plan.step(step)))
+        ordered = sorted(self.costs, key=lambda step: -self.costs[step])
+        self._take(ordered[0], repeats=2)
+        count = min(2 if is_short else NUM_SAMPLED_STEPS, len(ordered))
+        for place in range(count):
+            step = ordered[round(place * (len(ordered) - 1) / max(1, count - 1))]
+            if sum(self.times.values()) > MAX_STEP_SECONDS:
+                break
+            self._take(step)
+
+    def _take(self, step: int, repeats: int = 1) -> None:
+        for _ in range(repeats):  # the first one also warms up
+            started = time.perf_counter()
+            self.training._train_step(step)
+            self.times[step] = time.perf_counter() - started
+
+    @property
+    def _line(self) -> tuple[float, float]:
+        """Seconds a step, and a unit of its cost: a line through what was measured."""
+        costs, times = [self.costs[step] for step in self.times], list(self.times.values())
+        if len(set(costs)) > 1:
+            slope, base = statistics.linear_regression(costs, times)
+            if slope > 0 and base >= 0:
+                return base, slope
+        return 0.0, sum(times) / max(1.0, sum(costs))
+
+    @property
+    def mean_s(self) -> float:
+        base, slope = self._line
+        return base + slope * statistics.fmean(self.costs.values())
+
+    @property
+    def total_s(self) -> float:
+        return self.mean_s * int(self.training.recipe.num_steps)
+
+    @property
+    def longest_s(self) -> float:
+        base, slope = self._line
+        return base + slope * max(self.costs.values())
+
+    @property
+    def spread(self) -> float:
+        """How far the measured steps lie from the line, as a share: the uncertainty of the forecast."""
+        base, slope = self._line
+        off = [abs(taken / (base + slope * self.costs[step]) - 1) for step, taken in self.times.items()]
+        return max(off, default=0.0)
+
+    @property
+    def tokens_per_second(self) -> float:
+        lengths = [len(row.input_ids) for row in self.training.train_rows]
+        plan = self.training.plan
+        tokens = sum(lengths[row] for step in self.times for rows in plan.step(step) for row in rows)
+        return float(tokens / max(1e-9, sum(self.times.values())))
+
+
+def _cost(lengths: Sequence[int], rows: Sequence[int]) -> float:
+    """Padded tokens of a micro batch, with the part of attention that grows with the square of the length."""
+    longest = max(lengths[row] for row in rows)
+    return float(len(rows) * longest * (1 + longest / 4096))
+
+
+def _look(training: Any, parts: Any) -> dict[str, Any]:
+    """Seconds of one validation and of one round of answers, each measured in part."""
+    recipe, rows = parts.recipe, parts.rows
+    found = {"eval_s": 0.0, "sample_s": 0.0}
+    if rows.val:
+        ordered = sorted(rows.val, key=lambda row: -len(row.input_ids))
+        taken = ordered[:: max(1, len(ordered) // EVAL_ROWS)]
+        started = time.perf_counter()
+        training.task.evaluate(taken, device=parts.device, on_batch=lambda done, total: None)
+        share = sum(len(row.input_ids) for row in ordered) / sum(len(row.input_ids) for row in taken)
+        found["eval_s"] = (time.perf_counter() - started) * share
+    if rows.prompts:
+        limit = min(SAMPLE_TOKENS, recipe.sample_max_new_tokens)
+        training.task.recipe = recipe.replace(sample_max_new_tokens=limit)
+        started = time.perf_counter()
+        training.task.sample(rows.prompts[:1])
+        one = time.perf_counter() - started
+        # Only writers take longer for longer answers; few answers are as long as they may be.
+        longer = recipe.sample_max_new_tokens / limit * 0.75 if parts.task.id in GENERATIVE else 1.0
+        found["sample_s"] = one * len(rows.prompts) * max(1.0, longer)
+        training.task.recipe = recipe
+    return found
+
+
+def _save(training: Any, folder: Path) -> dict[str, Any]:
+    """Seconds and bytes of a checkpoint, and the bytes of the weights in it."""
+    from engine.checkpoint import checkpoint_path
+
+    started = time.perf_counter()
+    training.state = type(training.state)(1, 0.0, None, None)
+    training._save()
+    seconds = time.perf_counter() - started
+    place = checkpoint_path(folder, 1)
+    return {
+        "save_s": seconds, "checkpoint_bytes": _size(place), "result_bytes": _size(place / "weights"),
+    }  # fmt: skip
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+class _Nobody:
+    """The loop's outside where nobody listens."""
+
+    def tell(self, event: Any, *, durable: bool = False) -> None:
+        """Nothing is kept of a preflight."""
+
+    def commands(self) -> list[Any]:
+        return []
+
+    def measure(self, step: int) -> None:
+        """It measures itself."""
+
+
+def _resident() -> int:
+    return int(psutil.Process(os.getpid()).memory_info().rss)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
