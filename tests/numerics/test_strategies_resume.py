@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 import torch
 
 from engine import messages as m
+from engine.assemble import assemble
+from engine.data.library import DataLibrary
 from engine.errors import UserError
+from engine.home import Home
 from engine.loop import Training
 from engine.models import load_for_training
 from engine.recipe import Recipe
@@ -68,8 +72,18 @@ def test_a_resumed_run_equals_the_unbroken_one(tiny_model: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize("method", ["lora-plus", "adalora"])
-def test_a_resumed_adapter_equals_the_unbroken_one(tiny_model: Path, tmp_path: Path, method: str) -> None:
-    options = {"method": method, "dtype": "float32", "num_steps": 12, "rank": 4, "optimizer": "lion"}
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        {"optimizer": "lion"},
+        {"unfreeze_every_steps": 5, "gradient_checkpointing": True, "neftune_alpha": 5.0},
+    ],
+    ids=["lion", "unfreezing"],
+)
+def test_a_resumed_adapter_equals_the_unbroken_one(
+    tiny_model: Path, tmp_path: Path, method: str, strategy: dict[str, Any]
+) -> None:
+    options = {"method": method, "dtype": "float32", "num_steps": 12, "rank": 4} | strategy
     unbroken, first, second = Recorder(), Recorder(), Recorder()
     training(tiny_model, tmp_path / "whole", unbroken, **options).run(None)
     first.plan = {7: [m.StopRun()]}
@@ -191,3 +205,35 @@ def test_a_teacher_pulls_the_student_towards_itself(tiny_model: Path, tmp_path: 
     before = distance()
     taught.run(None)
     assert distance() < 0.5 * before
+
+
+def test_a_decoder_learns_from_a_model_of_the_library(tiny_home: Home, tmp_path: Path) -> None:
+    """From file to weights; a teacher that is the student itself has nothing to teach at first."""
+    file = tmp_path / "rows.jsonl"
+    rows = [{"prompt": f"What is {a}?", "completion": f"It is {a}, said the clerk."} for a in range(20)]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    DataLibrary(tiny_home).import_files([str(file)], "sums")
+    recipe = Recipe(
+        model="tiny", data="sums", task="causal-lm", method="lora", teacher="tiny", distill_weight=1.0, num_steps=4,
+        dtype="float32", sample_max_new_tokens=4,
+    ).resolved(num_rows=20, num_cores=1)  # fmt: skip
+    outside = Recorder()
+    parts = assemble(tiny_home, recipe, device="cpu", dtype="float32")
+    parts.training(tmp_path / "run", outside).run(None)
+    losses = outside.losses()
+    assert losses[0] == pytest.approx(0.0, abs=1e-4)
+    assert all(loss is not None and loss < 0.05 for loss in losses), "it stays with its teacher"
+    hard = Recorder()
+    parts = assemble(tiny_home, recipe.replace(distill_weight=0.5), device="cpu", dtype="float32")
+    parts.training(tmp_path / "half", hard).run(None)
+    assert hard.losses()[0] == pytest.approx(0.5 * plain_loss(tiny_home, recipe, tmp_path), rel=1e-4)
+
+
+def plain_loss(home: Home, recipe: Recipe, folder: Path) -> float:
+    """The first loss of the same run without a teacher."""
+    outside = Recorder()
+    parts = assemble(home, recipe.replace(teacher="", num_steps=1), device="cpu", dtype="float32")
+    parts.training(folder / "plain", outside).run(None)
+    (loss,) = outside.losses()
+    assert loss is not None
+    return loss

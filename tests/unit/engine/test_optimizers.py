@@ -208,8 +208,14 @@ def test_nothing_to_train_is_an_error() -> None:
 
 
 def test_plain_adamw_has_two_flats() -> None:
+    """Also what checkpoints call them: those of older versions are resumed."""
     groups = groups_for(tiny_llama(), Recipe(weight_decay=0.1))
     assert [group.weight_decay for group in groups] == [0.1, 0.0]
+    model = tiny_llama()
+    optimizer = optimizer_for(model, Recipe())
+    train(model, optimizer, 1e-3, range(1))
+    names = {f"{i}.{name}" for i in (0, 1) for name in ("master", "step", "exp_avg", "exp_avg_sq")}
+    assert set(optimizer.state()) == names
 
 
 def test_in_bfloat16_small_steps_add_up() -> None:
