@@ -24,14 +24,10 @@ from PySide6.QtWidgets import QFileDialog, QStackedWidget, QTabWidget, QVBoxLayo
 from engine.messages import (
     DataList,
     DatasetInfo,
-    DeleteData,
-    Done,
     Failed,
     GetStarter,
     ImportReport,
     ListData,
-    RenameData,
-    RestoreFromTrash,
     StarterInfo,
     StepKind,
 )
@@ -41,7 +37,6 @@ from gui.models.data_list import (
     ISSUES_ROLE,
     DataListModel,
     account_sentence,
-    kept_words,
     shape_words,
     versions_words,
     whole_account,
@@ -59,12 +54,11 @@ from gui.panels.data_rows import RowsView
 from gui.panels.data_step_sheet import StepSheet
 from gui.panels.data_steps import StepsView
 from gui.panels.data_tokens import TokensView
-from gui.panels.data_trash import TrashMenu
+from gui.panels.data_trash import Shelf, TrashMenu
 from gui.panels.data_versions import Versions
 from gui.service import Ticket
 from gui.widgets.drop_zone import DropZone, dropped_paths
 from gui.widgets.hairline_splitter import HairlineSplitter
-from gui.widgets.numbers import amount_bytes
 from gui.widgets.page import Page, button
 from gui.widgets.states import ErrorCard, ProgressLine
 from gui.widgets.two_line_list import TwoLineList
@@ -128,8 +122,10 @@ class DataPanel(Page):
         for sheet in (self._sheet, self._hub_sheet):
             sheet.imported.connect(self._on_imported)
             sheet.left.connect(self._show_library)
+        self._shelf = Shelf(self._workbench, self._error)
+        self._shelf.moved.connect(self._on_moved)
         self._trash = TrashMenu(self._workbench, self._error)
-        self._trash.restore_wanted.connect(self._restore)
+        self._trash.restore_wanted.connect(self._shelf.restore)
         self._step_sheet = StepSheet(self._workbench)
         self._step_sheet.applied.connect(self._on_applied)
         self._step_sheet.left.connect(self._show_library)
@@ -391,38 +387,16 @@ class DataPanel(Page):
 
     def _on_renamed(self, new: str) -> None:
         if self._info is not None:
-            self._rename(self._info.name, new)
-
-    def _rename(self, old: str, new: str) -> None:
-        def done(info: DatasetInfo) -> None:
-            self._wanted = info.name
-            text = tr("“{old}” is called “{new}” now.", old=old, new=new)
-            self._workbench.said.emit(text, lambda: self._rename(new, old))
-            self._workbench.library_changed.emit()
-
-        self._librarian.ask(RenameData(old, new), done, on_failed=self._error.show_error)
+            self._shelf.rename(self._info.name, new)
 
     def _delete(self) -> None:
-        if self._info is None:
-            return
-        info = self._info
+        if self._info is not None:
+            self._shelf.delete(self._info, self._list_model.title_of(self._info))
 
-        def done(answer: Done) -> None:
-            size = amount_bytes(answer.num_bytes or info.num_bytes)
-            text = tr("“{name}” is in the trash ({size}).", name=self._list_model.title_of(info), size=size)
-            if answer.kept_for:
-                text += " " + kept_words(answer.kept_for)
-            self._workbench.said.emit(text, lambda: self._restore(info.name, answer.token))
-            self._workbench.library_changed.emit()
-
-        self._librarian.ask(DeleteData(info.name), done, on_failed=self._error.show_error)
-
-    def _restore(self, name: str, token: str) -> None:
-        def done(_answer: Done) -> None:
+    def _on_moved(self, name: str) -> None:
+        if name:
             self._wanted = name
-            self._workbench.library_changed.emit()
-
-        self._librarian.ask(RestoreFromTrash(token), done, on_failed=self._error.show_error)
+        self._workbench.library_changed.emit()
 
     def _on_data_changed(self, info: DatasetInfo) -> None:
         """Other roles, another version: the list has the truth."""

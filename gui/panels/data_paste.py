@@ -9,6 +9,7 @@ import csv
 import json
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 from PySide6.QtCore import QMimeData
@@ -17,6 +18,7 @@ from gui.widgets.drop_zone import dropped_paths
 from gui.words import tr
 
 PREFIX = "tunebench-paste-"
+OLD_S = 24 * 3600
 SNIFFED_LINES = 20
 SNIFFED_CHARACTERS = 100_000
 
@@ -49,6 +51,7 @@ def suffix_of(text: str) -> str:
 
 def write_pasted(text: str) -> Path:
     """The text as a file in a new temporary folder, named so that the data set gets a name to keep."""
+    _remove_old()
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     path = folder / f"{tr('pasted')}{suffix_of(text)}"
     path.write_text(text, encoding="utf-8", errors="replace", newline="")
@@ -59,6 +62,13 @@ def remove_pasted(path: Path) -> None:
     """Remove what `write_pasted` wrote, and its folder."""
     if path.parent.name.startswith(PREFIX):
         shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _remove_old() -> None:
+    """What a window that ended without a word has left."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        if time.time() - folder.stat().st_mtime > OLD_S:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_object(line: str) -> bool:

@@ -1,6 +1,6 @@
-"""The data sets in the trash: a menu that brings one back, or deletes all of them for good after a question.
+"""What becomes of a whole data set: another name, the trash, back from it, or gone for good after a question.
 
-Owns the questions ListDataTrash and EmptyDataTrash; bringing back is the Data panel's own way.
+Owns the questions RenameData, DeleteData, RestoreFromTrash, ListDataTrash and EmptyDataTrash.
 """
 
 from __future__ import annotations
@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, QPoint, Signal
 from PySide6.QtWidgets import QMenu, QMessageBox, QPushButton
 
-from engine.messages import DataTrash, Done, EmptyDataTrash, ListDataTrash
-from gui.models.data_list import rows_words
+from engine.messages import (
+    DatasetInfo,
+    DataTrash,
+    DeleteData,
+    Done,
+    EmptyDataTrash,
+    ListDataTrash,
+    RenameData,
+    RestoreFromTrash,
+)
+from gui.models.data_list import kept_words, rows_words
 from gui.widgets.numbers import amount_bytes
 from gui.widgets.page import button
 from gui.words import tr
@@ -19,6 +28,43 @@ from gui.words import tr
 if TYPE_CHECKING:
     from gui.widgets.states import ErrorCard
     from gui.workbench import Workbench
+
+
+class Shelf(QObject):
+    """Renames, deletes and brings back. `moved(name)`: it is done, and that data set is to be shown ("": any)."""
+
+    moved = Signal(str)
+
+    def __init__(self, workbench: Workbench, error: ErrorCard) -> None:
+        super().__init__(error)
+        self._workbench = workbench
+        self._error = error
+
+    def rename(self, old: str, new: str) -> None:
+        def done(info: DatasetInfo) -> None:
+            text = tr("“{old}” is called “{new}” now.", old=old, new=new)
+            self._workbench.said.emit(text, lambda: self.rename(new, old))
+            self.moved.emit(info.name)
+
+        self._workbench.librarian.ask(RenameData(old, new), done, on_failed=self._error.show_error)
+
+    def delete(self, info: DatasetInfo, title: str) -> None:
+        """Move it to the trash; say for which runs something of it is kept."""
+
+        def done(answer: Done) -> None:
+            size = amount_bytes(answer.num_bytes or info.num_bytes)
+            text = tr("“{name}” is in the trash ({size}).", name=title, size=size)
+            if answer.kept_for:
+                text += " " + kept_words(answer.kept_for)
+            self._workbench.said.emit(text, lambda: self.restore(info.name, answer.token))
+            self.moved.emit("")
+
+        self._workbench.librarian.ask(DeleteData(info.name), done, on_failed=self._error.show_error)
+
+    def restore(self, name: str, token: str) -> None:
+        self._workbench.librarian.ask(
+            RestoreFromTrash(token), lambda _done: self.moved.emit(name), on_failed=self._error.show_error
+        )
 
 
 class TrashMenu(QObject):
