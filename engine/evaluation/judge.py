@@ -25,6 +25,11 @@ from engine.tasks.task import Task
 _PLACES = {
     "causal-lm": ("engine.evaluation.causal_lm", "CausalJudge"),
     "text-classification": ("engine.evaluation.text_classification", "ClassificationJudge"),
+    "token-classification": ("engine.evaluation.token_classification", "TaggingJudge"),
+    "question-answering": ("engine.evaluation.question_answering", "ReadingJudge"),
+    "embedding": ("engine.evaluation.embedding", "SimilarityJudge"),
+    "seq2seq": ("engine.evaluation.seq2seq", "TextToTextJudge"),
+    "masked-lm": ("engine.evaluation.masked_lm", "MaskedJudge"),
 }
 MOST_CANDIDATES = 10  # probabilities kept of a row
 HARD_SHARE = 0.25  # of rows that have a loss but no right or wrong, those that count as hard

@@ -148,7 +148,7 @@ class Embedding(Task):
     ) -> EvalResult:
         first_ND, second_ND = self.predict(rows, device=device, on_batch=on_batch)
         scores_N = np.asarray([row.score for row in rows], np.float32)
-        loss = self._loss_over(first_ND, second_ND, scores_N, rows)
+        loss = self.loss_over(first_ND, second_ND, scores_N, rows)
         return EvalResult(loss, len(rows), figures(first_ND, second_ND, scores_N))
 
     def predict(
@@ -169,7 +169,7 @@ class Embedding(Task):
             return np.zeros((0, 1), np.float32), np.zeros((0, 1), np.float32)
         return np.concatenate(found[0])[back], np.concatenate(found[1])[back]
 
-    def _loss_over(
+    def loss_over(
         self, first_ND: Vectors, second_ND: Vectors, scores_N: NDArray[np.float32], rows: Sequence[Any]
     ) -> float:
         """Mean loss in micro batches of the recipe's size in the order of the rows: contrast is a matter of how many

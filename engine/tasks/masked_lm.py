@@ -10,7 +10,8 @@ Shapes: B batch, T time, N hidden tokens of a batch, V vocabulary.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,23 @@ class MaskedLanguageModel(Task):
             return outputs.prediction_logits[0].float(), outputs.seq_relationship_logits.float()
         return outputs.logits[0].float(), None
 
+    @torch.no_grad()
+    def token_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The nats of each hidden token (N,), in the order of the batch, and whether the model guessed it."""
+        logits_NV = self._logits(batch)[0]
+        labels_N = batch.labels[batch.labels != IGNORE_INDEX]
+        nats_N = functional.cross_entropy(logits_NV, labels_N, reduction="none")
+        return nats_N, logits_NV.argmax(dim=-1) == labels_N
+
+    @contextmanager
+    def as_validated(self) -> Iterator[None]:
+        """Within, what is hidden in a row does not depend on the step, as in `evaluate`."""
+        step, self._step = self._step, VALIDATION
+        try:
+            yield
+        finally:
+            self._step = step
+
     def _pair_loss(self, logits_B2: Tensor, batch: Batch) -> Tensor:
         return functional.cross_entropy(logits_B2, batch.inputs["next_sentence_label"])
 
@@ -242,11 +260,8 @@ class MaskedLanguageModel(Task):
                 wanted = batch.inputs["next_sentence_label"]
                 num_pairs_right += int((of_pairs.argmax(dim=-1) == wanted).sum())
 
-        step, self._step = self._step, VALIDATION
-        try:
+        with self.as_validated():
             self.over_batches(rows, device, on_batch, take)
-        finally:
-            self._step = step
         figures = {"token_accuracy": mean(num_right, num_targets)}
         loss = mean(total, num_targets)
         if self.recipe.next_sentence:

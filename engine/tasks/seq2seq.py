@@ -126,6 +126,16 @@ class SequenceToSequence(Task):
             num_right = 0 if self.model.training else int((logits_NV.argmax(dim=-1) == labels_N).sum())
         return nats, num_right
 
+    @torch.no_grad()
+    def token_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The nats of each target (N,), in the order of the batch, and whether the model would have chosen it."""
+        is_target_BT = batch.labels != IGNORE_INDEX
+        with only_states_at(self._plain.get_decoder(), is_target_BT):
+            logits_NV = self.model(**batch.inputs, use_cache=False).logits[0].float()
+        labels_N = batch.labels[is_target_BT]
+        nats_N = functional.cross_entropy(logits_NV, labels_N, reduction="none")
+        return nats_N, logits_NV.argmax(dim=-1) == labels_N
+
     def evaluate(
         self, rows: Sequence[Any], *, device: str, on_batch: Callable[[int, int], None]
     ) -> EvalResult:
