@@ -183,7 +183,8 @@ def find_shape(columns: Sequence[str], rows: Rows) -> Shape:
         return preferred
     by_likelihood = sorted(columns, key=lambda name: _plain(name) not in CHAT)
     if chat := first_chat_column(by_likelihood, rows):
-        return _shape("chat", columns, {chat: "messages", **_system(by_name)}, "chat-column")
+        system = {column: role for column, role in _system(by_name).items() if column != chat}
+        return _shape("chat", columns, {chat: "messages", **system}, "chat-column")
     if tagged := _tagged(columns, by_name, rows):
         return tagged
     if asked := _question_context(columns, by_name, rows):
