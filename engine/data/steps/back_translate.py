@@ -36,6 +36,9 @@ BATCH_ROWS = 16
 BATCH_TEXTS = 16
 MOST_TOKENS = 400
 SPOKEN = frozenset({"user"})
+MOST_KNOWN = 100_000
+# What a preview has translated need not be translated once more to be applied.
+known: dict[tuple[str, int, int, str], str] = {}
 
 
 def back_translate_changes(rows: Rows, settings: Settings, findings: Findings) -> Iterator[Change]:
@@ -47,7 +50,7 @@ def back_translate_changes(rows: Rows, settings: Settings, findings: Findings) -
     """
     columns = asked_columns(rows, settings)
     is_training, is_made = training_rows(rows), rows.made()
-    folders = [chosen_folder(rows, settings[name]) for name in ("there", "back")]
+    folders = [chosen_folder(rows, settings, name) for name in ("there", "back")]
     chosen: list[tuple[int, Origin]] = []
     known: set[bytes] = set()
     for position, origin, values in rows:
@@ -115,15 +118,20 @@ class Translator:
             "AutoModelForSeq2SeqLM", folder, dtype=torch.float32, device="cpu"
         ).eval()
         self._num_beams = num_beams
+        stamps = [path.stat().st_mtime_ns for path in sorted(folder.iterdir()) if path.is_file()]
+        self._key = (str(folder), hash(tuple(stamps)), num_beams)
 
     def translate(self, texts: list[str]) -> list[str]:
         """What becomes of each text; the same every time."""
         lines = list(dict.fromkeys(line for text in texts for line in text.split("\n") if line.strip()))
         lines.sort(key=len)
-        found: dict[str, str] = {}
-        every = iter(lines)
+        found = {line: known[key] for line in lines if (key := (*self._key, line)) in known}
+        every = iter([line for line in lines if line not in found])
         while batch := list(itertools.islice(every, BATCH_TEXTS)):
             found |= zip(batch, self._batch(batch), strict=True)
+        if len(known) > MOST_KNOWN:
+            known.clear()
+        known.update({(*self._key, line): text for line, text in found.items()})
         return ["\n".join(found.get(line, line) for line in text.split("\n")) for text in texts]
 
     def _batch(self, lines: list[str]) -> list[str]:

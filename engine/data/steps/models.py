@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.data.steps.step import Rows
+from engine.data.steps.step import Rows, Settings
 from engine.errors import UserError
+from engine.home import Home
 from engine.messages import StepSetting
 
 
@@ -14,23 +15,22 @@ def model_setting(name: str, title: str, help: str) -> StepSetting:
     return StepSetting(name, "model", "", title, help)
 
 
-def chosen_folder(rows: Rows, model: str) -> Path:
-    """The folder of the model that a setting names.
+def chosen_folder(rows: Rows, settings: Settings, name: str) -> Path:
+    """The folder of the model that the setting `name` names.
 
     Raises:
-        UserError: "step-model-needed", "model-not-found".
+        UserError: "step-model-needed", "model-not-found", both with the setting's name.
     """
-    if not model.strip():
-        raise UserError("step-model-needed", "This step needs a model. Choose one, or give its folder.")
+    model = str(settings[name]).strip()
+    if not model:
+        raise UserError(
+            "step-model-needed", "This step needs a model. Choose one, or give its folder.", setting=name
+        )
+    if rows.home is None and (Path(model) / "config.json").exists():
+        return Path(model)
     from engine.data.requests import model_folder  # knows the steps itself
 
-    if rows.home is None:
-        folder = Path(model)
-        if (folder / "config.json").exists():
-            return folder
-        raise UserError(
-            "model-not-found",
-            "There is no model {model!r}. `python main.py models` lists what there is.",
-            model=model,
-        )
-    return model_folder(rows.home, model.strip())
+    try:
+        return model_folder(rows.home or Home.locate(), model)
+    except UserError as missing:
+        raise UserError(missing.code, missing.template, **missing.fields, setting=name) from None

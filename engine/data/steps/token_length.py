@@ -24,7 +24,7 @@ def token_length_changes(rows: Rows, settings: Settings, findings: Findings) -> 
     from engine.data.encode import load_tokenizer
 
     columns = text_columns(rows, settings)
-    tokenizer = load_tokenizer(chosen_folder(rows, settings["model"]))
+    tokenizer = load_tokenizer(chosen_folder(rows, settings, "model"))
     fewest, most = settings["min_tokens"], settings["max_tokens"]
     every = iter(rows)
     while batch := list(itertools.islice(every, BATCH)):

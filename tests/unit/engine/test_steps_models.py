@@ -87,7 +87,7 @@ def test_rows_are_limited_by_the_tokens_of_a_model(steps: DataSteps, tiny_home: 
 def test_a_model_that_is_missing_is_said(steps: DataSteps, model: str, code: str):
     with pytest.raises(UserError) as caught:
         steps.preview("rows", DataStep("token-length", {"model": model}))
-    assert caught.value.code == code
+    assert (caught.value.code, caught.value.fields["setting"]) == (code, "model"), "said under the setting"
 
 
 def test_the_models_that_there_are_can_be_chosen(steps: DataSteps, tiny_home: Home):

@@ -240,6 +240,7 @@ def every_kind() -> StepKind:
             StepSetting("which", "choices", ["x"], "Which", "", ("x", "y"), ("X", "Y")),
             StepSetting("column", "column", "", "Column"),
             StepSetting("words", "lines", ["one"], "Words"),
+            StepSetting("model", "model", "", "Model", "", ("tiny", "large")),
         ),
     )  # fmt: skip
 
@@ -261,7 +262,7 @@ def test_the_form_on_view_speaks_the_language_and_those_before_are_forgotten(qtb
 def test_every_type_of_setting_has_a_control_that_reads_what_it_writes(qtbot) -> None:
     values = {
         "flag": False, "count": 7, "share": 0.25, "name": "n", "how": "b", "which": ["x", "y"], "column": "answer",
-        "words": ["two", "three"], "columns": ["question"],
+        "words": ["two", "three"], "columns": ["question"], "model": "/a/folder",
     }  # fmt: skip
     form = StepForm(every_kind(), ("question", "answer"), values)
     qtbot.addWidget(form)
