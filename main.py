@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cli.app import run_terminal
 from engine.home import Home
 
 NO_SCREEN = (
@@ -24,6 +23,8 @@ def main(arguments: Sequence[str]) -> int:
     """The exit code: the window's own; 2 without a screen; else the terminal's."""
     home = window_home(arguments)
     if home is None:
+        from cli.app import run_terminal
+
         return run_terminal(arguments)
     if not has_screen():
         sys.stderr.write(NO_SCREEN + "\n")

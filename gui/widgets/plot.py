@@ -181,6 +181,7 @@ class Plot(QFrame):
         self._named: list[tuple[str, str, int]] = []
         self._more = QLabel(textFormat=Qt.TextFormat.PlainText)
         self._more.setProperty("role", "quiet")
+        self._more.hide()
         header.addWidget(self._more)
         header.addWidget(self._readout, 1)
         self._axes = Canvas(self._format, small=self._small)
@@ -327,6 +328,7 @@ class Plot(QFrame):
         for label, kind, series in wanted[:MOST_NAMED]:
             self._legend.addWidget(LegendEntry(label, kind, series))
         self._more.setText(f"+{len(wanted) - MOST_NAMED}" if len(wanted) > MOST_NAMED else "")
+        self._more.setVisible(bool(self._more.text()))
         self._more.setToolTip("\n".join(tr(label) for label, _kind, _series in wanted[MOST_NAMED:]))
 
     def _entries(self) -> list[LegendEntry]:
