@@ -6,6 +6,7 @@ Plain data, made from the librarian's list and the history's records.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from engine.messages import ModelList
 from storage.history import History
@@ -26,11 +27,12 @@ class Choice:
     is_best: bool = False
     prompts: tuple[str, ...] = ()
     utc: str = ""
+    task: str = "causal-lm"  # as far as is known before it is loaded: of a model without a run, by its kind
 
 
 def recent_runs(history: History, wanted: frozenset[str] = frozenset()) -> list[RunDetail]:
-    """Backstage: the newest runs that trained a language model, and the wanted ones, however old."""
-    records = [record for record in history.runs() if record.task == "causal-lm"]
+    """Backstage: the newest runs, and the wanted ones, however old."""
+    records = history.runs()
     chosen = records[:MAX_RUNS] + [record for record in records[MAX_RUNS:] if record.id in wanted]
     return [history.detail(record.id) for record in chosen]
 
@@ -42,24 +44,17 @@ def choices_of(models: ModelList | None, runs: list[RunDetail]) -> list[Choice]:
     steps: list[Choice] = []
     known = {starter.id: starter.pinned_prompts for starter in (models.starters if models else ())}
     for model in models.models if models else ():
-        if model.kind == "decoder":
-            base.append(Choice(model.id, model.title, MODELS, prompts=known.get(model.id, ())))
+        task = "causal-lm" if model.kind == "decoder" else model.kind
+        base.append(Choice(model.id, model.title, MODELS, prompts=known.get(model.id, ()), task=task))
     for run in runs:
-        name, prompts = run.record.name, tuple(run.recipe.get("sample_prompts") or ())
+        record, prompts = run.record, tuple(run.recipe.get("sample_prompts") or ())
+        about: dict[str, Any] = {"prompts": prompts, "utc": record.created_utc, "task": record.task}
         if run.result_path or run.checkpoints:
-            results.append(Choice(run.record.id, name, RUNS, prompts=prompts, utc=run.record.created_utc))
+            results.append(Choice(record.id, record.name, RUNS, **about))
         for checkpoint in reversed(run.checkpoints):
-            source = f"{run.record.id}@{checkpoint.step}"
+            source = f"{record.id}@{checkpoint.step}"
             steps.append(
-                Choice(
-                    source,
-                    name,
-                    CHECKPOINTS,
-                    checkpoint.step,
-                    checkpoint.is_best,
-                    prompts,
-                    run.record.created_utc,
-                )
+                Choice(source, record.name, CHECKPOINTS, checkpoint.step, checkpoint.is_best, **about)
             )
     return [*base, *results, *steps]
 

@@ -87,6 +87,7 @@ class PlaygroundPanel(Page):
         column.picker.set_choices(self._choices)
         column.source_chosen.connect(self._on_sources_changed)
         column.busy_changed.connect(self._write_state)
+        column.task_changed.connect(self._write_state)
         column.failed.connect(self._on_failed)
         column.again_asked.connect(lambda _turn: self._send_again(column))
         column.keep_asked.connect(lambda turn: self._keep(column, turn))
@@ -123,10 +124,13 @@ class PlaygroundPanel(Page):
 
     def _on_add_clicked(self) -> None:
         taken = {column.source for column in self.columns}
-        free = [choice.source for choice in self._choices if choice.source not in taken]
+        first = self.columns[0].source if self.columns else ""
+        task = next((choice.task for choice in self._choices if choice.source == first), "causal-lm")
+        alike = [choice.source for choice in self._choices if choice.task == task]
+        free = [source for source in alike if source not in taken]
         column = self._add_column()
-        if free or self._choices:
-            column.choose(free[0] if free else self._choices[0].source)
+        if alike:
+            column.choose((free or alike)[0])
         self._on_sources_changed()
 
     def _on_sources_changed(self) -> None:
@@ -139,7 +143,10 @@ class PlaygroundPanel(Page):
     def _send(self, prompt: str) -> None:
         self.error.dismiss()
         for column in self.columns:
-            column.send(prompt, self.inspector.settings(), self.inspector.system())
+            if column.task == "causal-lm":
+                column.send(prompt, self.inspector.settings(), self.inspector.system())
+            else:
+                column.predict(self.prompt.inputs(column.task))
         self._write_state()
 
     def _send_again(self, column: ChatColumn) -> None:
@@ -273,6 +280,7 @@ class PlaygroundPanel(Page):
         sources = [column.source for column in self.columns]
         self.prompt.set_examples(example_prompts(self._choices, sources) if empty else [])
         self.clear_button.setEnabled(not empty)
+        self.prompt.set_task(self.columns[0].task if self.columns else "causal-lm")
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

@@ -9,7 +9,7 @@ from typing import Any
 
 from PySide6.QtCore import QTimer, Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from engine.messages import (
     Failed,
@@ -17,11 +17,14 @@ from engine.messages import (
     Generated,
     LoadModel,
     ModelLoaded,
+    Predict,
+    Predicted,
     Progress,
     SamplingSettings,
     TextGenerated,
 )
 from gui.models.chat import DONE, FAILED, LOADING, WAITING, WRITING, Conversation, Turn
+from gui.recipe_words import recipe_word
 from gui.sentences import is_cancelled, sentence
 from gui.service import Service, Ticket
 from gui.theme import set_role
@@ -29,6 +32,7 @@ from gui.widgets.chat_picker import ModelPicker
 from gui.widgets.chat_transcript import Transcript
 from gui.widgets.numbers import amount_count
 from gui.widgets.page import icon_button
+from gui.widgets.prediction import Prediction
 from gui.widgets.text import ElidedLabel
 from gui.words import language, tr
 
@@ -45,6 +49,7 @@ class ChatColumn(QWidget):
     again_asked = Signal(object)
     keep_asked = Signal(object)
     close_asked = Signal()
+    task_changed = Signal()
 
     def __init__(self, player: Service, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -62,6 +67,7 @@ class ChatColumn(QWidget):
         self.transcript.copy_asked.connect(lambda turn: QGuiApplication.clipboard().setText(turn.text))
         self.transcript.keep_asked.connect(self.keep_asked)
         self.transcript.again_asked.connect(self.again_asked)
+        self.prediction = Prediction()
         self.setMinimumWidth(MIN_WIDTH)
         self._lay_out()
         language.changed.connect(self._write_status)
@@ -73,6 +79,11 @@ class ChatColumn(QWidget):
     @property
     def is_busy(self) -> bool:
         return self._reply is not None
+
+    @property
+    def task(self) -> str:
+        """What the chosen model does; writing, until that is known."""
+        return self._loaded.task if self._loaded is not None else "causal-lm"
 
     def choose(self, source: str) -> None:
         """Talk to this source from now on; it is loaded ahead of the first prompt."""
@@ -115,6 +126,31 @@ class ChatColumn(QWidget):
         if self.is_busy or not self.source or not self.conversation.turns:
             return
         self._answer(self.conversation.begin_again(self.source, self._title(), settings, system))
+
+    def predict(self, inputs: dict[str, str]) -> None:
+        """Have the model judge an input. Nothing happens while an answer is under way."""
+        if self.is_busy or not self.source:
+            return
+        self.prediction.show_asking()
+        self._set_reply(
+            self._player.ask(
+                Predict(self.source, inputs),
+                lambda said: self._on_predicted(said, inputs),
+                on_news=lambda _news: None,
+                on_failed=self._on_not_predicted,
+            )
+        )
+
+    def _on_predicted(self, said: Predicted, inputs: dict[str, str]) -> None:
+        self.prediction.show_prediction(said, inputs)
+        self._set_reply(None)
+
+    def _on_not_predicted(self, error: Failed) -> None:
+        if is_cancelled(error):
+            self.prediction.clear()
+        else:
+            self.prediction.show_error(error)
+        self._set_reply(None)
 
     def stop(self) -> None:
         """End the reply; what there is of it stays. A player that does not listen is ended."""
@@ -185,7 +221,10 @@ class ChatColumn(QWidget):
     def _on_loaded(self, source: str, loaded: ModelLoaded) -> None:
         if source == self.source:
             self._loading, self._loaded = None, loaded
+            self.prediction.clear()
+            self._stack.setCurrentIndex(0 if self.task == "causal-lm" else 1)
             self._write_status()
+            self.task_changed.emit()
 
     def _on_not_loaded(self, source: str, error: Failed) -> None:
         if source == self.source and not is_cancelled(error):
@@ -200,7 +239,9 @@ class ChatColumn(QWidget):
             parts = [tr("{count} parameters", count=amount_count(self._loaded.num_parameters))]
             if self._loaded.base not in ("", self._loaded.title):
                 parts.append(tr("based on {model}", model=self._loaded.base))
-            if not self._loaded.has_chat_template:
+            if self.task != "causal-lm":
+                parts.append(recipe_word(self.task))
+            elif not self._loaded.has_chat_template:
                 parts.append(tr("no chat template: continues plain text"))
             self.status.setText(" · ".join(parts))
         else:
@@ -217,4 +258,7 @@ class ChatColumn(QWidget):
         column.addLayout(head)
         column.addWidget(self.status)
         column.addSpacing(8)
-        column.addWidget(self.transcript, 1)
+        self._stack = QStackedWidget()
+        self._stack.addWidget(self.transcript)
+        self._stack.addWidget(self.prediction)
+        column.addWidget(self._stack, 1)

@@ -16,8 +16,22 @@ from PySide6.QtWidgets import (
 
 from gui.widgets.page import button, card
 from gui.widgets.text import label
-from gui.words import bind
+from gui.words import bind, language, tr
 
+# What each task reads, by the roles of its rows: the role of the box, and of a second box above it if there is one,
+# each with what stands in it while it is empty.
+TASK_INPUTS: dict[str, tuple[tuple[str, str], ...]] = {
+    "causal-lm": (("", "Write a prompt; every column answers it."),),
+    "text-classification": (
+        ("text", "Write a text; every column says what it is."),
+        ("text_pair", "A second text, where the model was trained on pairs"),
+    ),
+    "token-classification": (("text", "Write a text; every column marks what it finds."),),
+    "question-answering": (("question", "Ask something"), ("context", "The text that holds the answer")),
+    "seq2seq": (("source", "Write a text; every column turns it into another."),),
+    "masked-lm": (("text", "Write [MASK] where a word is missing"),),
+    "embedding": (("second", "Another text"), ("first", "A text to compare with")),
+}
 MAX_LINES = 8
 MAX_EXAMPLE_WIDTH = 300
 
@@ -36,8 +50,13 @@ class PromptBox(QWidget):
         self.edit.setProperty("role", "plain")
         self.edit.setTabChangesFocus(True)
         self.edit.installEventFilter(self)
-        bind(self.edit.setPlaceholderText, "Write a prompt; every column answers it.")
         bind(self.edit.setAccessibleName, "Prompt")
+        self._task = "causal-lm"
+        self.other = QPlainTextEdit()
+        self.other.setProperty("role", "plain")
+        self.other.setTabChangesFocus(True)
+        self.other.setFixedHeight(4 * QFontMetrics(self.other.font()).lineSpacing() + 10)
+        self.other.hide()
         self.send_button = button(
             "Send", self.send, "send", role="primary", tip="Send to every column (Ctrl+Enter)"
         )
@@ -47,6 +66,8 @@ class PromptBox(QWidget):
         self._lay_out()
         self.edit.textChanged.connect(self._on_edited)
         self.edit.document().documentLayout().documentSizeChanged.connect(lambda _size: self._fit())
+        language.changed.connect(self._write_fields)
+        self._write_fields()
         self.set_state(can_send=False, busy=False)
         self._fit()
 
@@ -54,8 +75,28 @@ class PromptBox(QWidget):
         """As the button does: nothing without a text or while it is off."""
         if self.send_button.isEnabled() and self.send_button.isVisibleTo(self):
             text = self.edit.toPlainText().strip()
-            self.edit.clear()
+            if self._task == "causal-lm":  # what is judged is mostly asked again, a little changed
+                self.edit.clear()
             self.sent.emit(text)
+
+    def set_task(self, task: str) -> None:
+        """What the first column does decides what is asked for here."""
+        if task != self._task:
+            self._task = task
+            self._write_fields()
+
+    def inputs(self, task: str) -> dict[str, str]:
+        """What is written, by the roles that a task reads."""
+        texts = [self.edit.toPlainText().strip(), self.other.toPlainText().strip()]
+        return {role: text for (role, _words), text in zip(TASK_INPUTS[task], texts, strict=False) if text}
+
+    def _write_fields(self) -> None:
+        fields = TASK_INPUTS[self._task]
+        self.edit.setPlaceholderText(tr(fields[0][1]))
+        self.other.setVisible(len(fields) > 1)
+        if len(fields) > 1:
+            self.other.setPlaceholderText(tr(fields[1][1]))
+            self.other.setAccessibleName(tr(fields[1][1]))
 
     def set_text(self, text: str) -> None:
         self.edit.setPlainText(text)
@@ -114,6 +155,7 @@ class PromptBox(QWidget):
         inside = QVBoxLayout(box)
         inside.setContentsMargins(12, 8, 8, 8)
         inside.setSpacing(4)
+        inside.addWidget(self.other)
         inside.addWidget(self.edit)
         inside.addLayout(below)
         column = QVBoxLayout(self)

@@ -24,8 +24,12 @@ from engine.messages import (
     ModelInfo,
     ModelList,
     ModelLoaded,
+    Predict,
+    Predicted,
     Progress,
     SamplingSettings,
+    ScoredLabel,
+    ScoredSpan,
     StarterInfo,
     TextGenerated,
 )
@@ -143,9 +147,9 @@ def texts(picker: Any) -> list[str]:
     return [picker.itemText(index) for index in range(picker.count())]
 
 
-def test_only_decoders_are_offered_and_the_first_is_loaded_ahead(stage):
+def test_every_model_is_offered_and_the_first_is_loaded_ahead(stage):
     column = stage.panel.columns[0]
-    assert texts(column.picker) == ["Base models", "Tiny Llama"]
+    assert texts(column.picker) == ["Base models", "Tiny Llama", "Tiny BERT"]
     assert column.source == "tiny"
     request, ticket = stage.player.asked[0]
     assert request == LoadModel("tiny")
@@ -387,3 +391,47 @@ def test_every_text_is_translated(stage):
         assert stage.panel.columns[0].picker.itemText(0) == chinese["Base models"]
     finally:
         language.use("en")
+
+
+# ------------------------------------------------------------------------------ models that do not write
+
+
+def load_as(stage: Stage, task: str) -> Any:
+    """The first column's model turns out to be for this task."""
+    column = stage.panel.columns[0]
+    _request, ticket = stage.player.asked[0]
+    stage.player.say(ticket, ModelLoaded("tiny", "Sorter", "Tiny BERT", 1000, False, 0.1, task))
+    return column
+
+
+def test_a_classifier_shows_its_labels_and_keeps_the_text(stage):
+    column = load_as(stage, "text-classification")
+    stage.send("The lamp is broken.")
+    request, ticket = stage.player.asked[-1]
+    assert request == Predict("tiny", {"text": "The lamp is broken."})
+    assert stage.panel.prompt.edit.toPlainText() == "The lamp is broken."
+    stage.player.say(
+        ticket, Predicted("text-classification", (ScoredLabel("bad", 0.9), ScoredLabel("good", 0.1)))
+    )
+    assert column.prediction.bars.accessibleName().startswith("bad 90")
+    assert not column.is_busy
+
+
+def test_a_reader_asks_for_the_question_and_its_text(stage):
+    column = load_as(stage, "question-answering")
+    stage.panel.prompt.other.setPlainText("Ann lives in Rome.")
+    stage.send("Who lives in Rome?")
+    request, ticket = stage.player.asked[-1]
+    assert request.inputs == {"question": "Who lives in Rome?", "context": "Ann lives in Rome."}
+    span = ScoredSpan("context", 0, 3, "Ann", 0.8)
+    stage.player.say(ticket, Predicted("question-answering", spans=(span,)))
+    assert "Ann" in column.prediction.text.toPlainText()
+
+
+def test_what_a_model_refuses_is_said_in_its_column(stage):
+    column = load_as(stage, "embedding")
+    stage.send("Only one text")
+    _request, ticket = stage.player.asked[-1]
+    stage.player.say(ticket, Failed("input-missing", "There is nothing to read yet. Give first."))
+    assert "nothing to read" in column.prediction.note.text()
+    assert not column.is_busy
