@@ -28,6 +28,7 @@ from typing import Any
 import psutil
 
 CASE_SECONDS = 60.0
+BLANKS = (" ", "\t")
 Make = Callable[[random.Random], bytes]
 Rows = list[dict[str, Any]]
 
@@ -174,6 +175,15 @@ def as_yaml(chance: random.Random) -> bytes:
     )
 
 
+def as_columns(chance: random.Random) -> bytes:
+    """Words and tags a line, as CoNLL has them."""
+    lines = [
+        f"{chance.choice(TEXTS)}{chance.choice(BLANKS)}{chance.choice(('O', 'B-PER', 'I-PER'))}"
+        for _ in range(20)
+    ]
+    return "\n".join(line if chance.random() < 0.9 else "" for line in lines).encode()
+
+
 def as_zip(chance: random.Random) -> bytes:
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -202,7 +212,7 @@ def as_tar(chance: random.Random) -> bytes:
 FORMATS: dict[str, Make] = {
     ".jsonl": as_lines, ".json": as_json, ".squad.json": as_squad, ".csv": as_table, ".tsv": as_table, ".txt": as_text,
     ".md": as_text, ".parquet": as_parquet, ".arrow": as_arrow, ".po": as_catalogue, ".tmx": as_memory, ".yml": as_yaml,
-    ".zip": as_zip, ".tar": as_tar,
+    ".zip": as_zip, ".tar": as_tar, ".conll": as_columns,
 }  # fmt: skip
 
 
