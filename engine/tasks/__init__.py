@@ -42,6 +42,7 @@ def save_task(folder: Path, task: Task) -> None:
     """Write which task the weights in this folder were trained for, and its facts."""
     card = {"task": task.id, "facts": task.facts}
     (folder / FILE_NAME).write_text(json.dumps(card, ensure_ascii=False, indent=1), encoding="utf-8")
+    task.describe(folder)
 
 
 def saved_task(folder: Path) -> tuple[str, Mapping[str, Any]] | None:

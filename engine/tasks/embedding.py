@@ -12,6 +12,7 @@ Shapes: B pairs, N texts, T time, D width.
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,22 @@ class Embedding(Task):
     def attach(self, model: Any, tokenizer: Any) -> None:
         super().attach(model, tokenizer)
         self._pad_id: int = tokenizer.pad_token_id or 0
+
+    def describe(self, folder: Path) -> None:
+        """How tokens become a vector, as sentence-transformers reads it."""
+        modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+        _write(folder / "modules.json", [
+            {"idx": place, "name": str(place), "path": path, "type": f"sentence_transformers.models.{name}"}
+            for place, (path, name) in enumerate(modules)
+        ])  # fmt: skip
+        limit = row_limit(self.recipe, self.tokenizer, self.model)
+        _write(folder / "sentence_bert_config.json", {"max_seq_length": limit, "do_lower_case": False})
+        (folder / "1_Pooling").mkdir(exist_ok=True)
+        _write(folder / "1_Pooling/config.json", {
+            "word_embedding_dimension": int(self.model.config.hidden_size),
+            "pooling_mode_mean_tokens": self.pooling == "mean",
+            "pooling_mode_cls_token": self.pooling == "cls",
+        })  # fmt: skip
 
     # ------------------------------------------------------------------------------------------- rows
 
@@ -223,6 +240,10 @@ class Embedding(Task):
             texts.append(text)
         one_D, two_D = self.embed(texts)
         return Predicted(self.id, score=float(one_D @ two_D))
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1), encoding="utf-8")
 
 
 def load_encoder(folder: Path, *, dtype: torch.dtype, device: str) -> Any:

@@ -106,6 +106,9 @@ class Task(ABC):
     def answer(self, inputs: Mapping[str, str], top_k: int) -> Predicted:
         """What the model says of one input, by the roles of the task's rows; raises UserError "input-missing"."""
 
+    def describe(self, folder: Path) -> None:  # noqa: B027 - most need nothing
+        """Write beside the weights what other libraries need to use them as this task does."""
+
     # ------------------------------------------------------------------------------- for tasks to share
 
     @torch.no_grad()

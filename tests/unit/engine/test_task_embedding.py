@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import product
 from pathlib import Path
 
@@ -202,6 +203,23 @@ def test_vectors_are_those_that_others_compute_from_the_folder(pairs: Home, tmp_
         expected = functional.normalize(model(**tokens).last_hidden_state.mean(dim=1), dim=-1)
     assert isinstance(parts.task, Embedding)
     np.testing.assert_allclose(parts.task.embed(["hello there"]), expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_the_folder_says_how_to_pool(pairs: Home, tmp_path: Path, pooling: str) -> None:
+    """sentence-transformers 6.2 gives the vectors of `embed` from such folders (whole and adapters, tried by hand)."""
+    train(parts_of(pairs, recipe(num_steps=1, pooling=pooling, max_seq_len=64)), tmp_path / "run")
+    folder = tmp_path / "run/final"
+    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    assert [each["type"].rsplit(".")[-1] for each in modules] == ["Transformer", "Pooling", "Normalize"]
+    said = json.loads((folder / "1_Pooling/config.json").read_text(encoding="utf-8"))
+    assert said["word_embedding_dimension"] == 64
+    assert (said["pooling_mode_mean_tokens"], said["pooling_mode_cls_token"]) == (
+        pooling == "mean",
+        pooling == "cls",
+    )
+    limits = json.loads((folder / "sentence_bert_config.json").read_text(encoding="utf-8"))
+    assert limits["max_seq_length"] == 64
 
 
 def test_bfloat16_trains_with_a_loss_in_float32(pairs: Home, tmp_path: Path) -> None:
