@@ -14,8 +14,10 @@ from gui.words import language, tr
 Index = QModelIndex | QPersistentModelIndex
 NUMBERS = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 
-KIND_WORDS = {"decoder": "Writes text", "encoder": "Reads text"}
-SOURCE_WORDS = {"starter": "Starter", "folder": "Folder", "gguf": "GGUF file", "hub": "Hub"}
+KIND_WORDS = {"decoder": "Writes text", "encoder": "Reads text", "encoder-decoder": "Turns text into text"}
+SOURCE_WORDS = {
+    "starter": "Starter", "folder": "Folder", "gguf": "GGUF file", "hub": "Hub", "made": "Made here",
+}  # fmt: skip
 
 
 class _Column(NamedTuple):

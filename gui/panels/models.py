@@ -26,6 +26,7 @@ from engine.messages import (
 from gui.models.model_list import ModelListModel, kind_words, source_place, source_words, template_words
 from gui.panels.data_about import FactGrid
 from gui.panels.models_get import HubForm, StarterCards
+from gui.panels.models_new import NewModelDialog
 from gui.service import Ticket
 from gui.widgets.hairline_splitter import HairlineSplitter
 from gui.widgets.numbers import amount_bytes, amount_count, when
@@ -74,6 +75,7 @@ class ModelsPanel(Page):
             ("Add folder…", self._on_add_folder),
             ("Add GGUF file…", self._on_add_gguf),
             ("From hub…", self._on_hub),
+            ("New model…", self._on_new),
         ):
             bind(self._menu.addAction("", slot).setText, text)
         self._error = ErrorCard()
@@ -127,7 +129,7 @@ class ModelsPanel(Page):
         self._hint = label("", "quiet", wraps=True)
         bind(
             self._hint.setText,
-            "This model only reads text. Training and the playground need one that writes.",
+            "This model reads text: train it to label, to find or to answer, then try the run.",
         )
         both = QHBoxLayout()
         both.setSpacing(8)
@@ -213,6 +215,12 @@ class ModelsPanel(Page):
     def _on_hub(self) -> None:
         self._hub.begin()
 
+    def _on_new(self) -> None:
+        dialog = NewModelDialog(self._workbench, self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.wanted.connect(lambda request: self._bring(request, "Making the model"))
+        dialog.open()
+
     def _bring(self, request: Any, words: str) -> None:
         """Ask for a model to come; one at a time, with progress, cancel and retry."""
         if self._ticket is not None:
@@ -296,9 +304,8 @@ class ModelsPanel(Page):
 
     def _write_facts(self, info: ModelInfo) -> None:
         self._title.setText(info.title)
-        self._train.setEnabled(info.kind == "decoder")
         self._try.setEnabled(info.kind == "decoder")
-        self._hint.setVisible(info.kind != "decoder")
+        self._hint.setVisible(info.kind == "encoder")
         self._facts.show_facts(
             (
                 (tr("Kind"), kind_words(info)),

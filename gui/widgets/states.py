@@ -26,6 +26,7 @@ PHASES = {
     "checking": "Checking",
     "unpacking": "Unpacking",
     "converting": "Converting",
+    "creating": "Making the model",
     "reading": "Reading",
     "tokenising": "Tokenising",
     "loading": "Loading",

@@ -15,6 +15,7 @@ from engine.messages import (
     AddRow,
     ApplyStep,
     CountTokens,
+    CreateModel,
     DataList,
     DataPreview,
     DatasetInfo,
@@ -490,6 +491,12 @@ class FakeLibrarian(Service):
         model = dataclasses.replace(
             MODEL, id=name, title=name, source=f"hub:{request.repo_id}@{request.revision}"
         )
+        self.models.append(model)
+        return model
+
+    def _answer_CreateModel(self, request: CreateModel, tell: Any) -> ModelInfo:
+        tell(Progress("creating", 0, 0))
+        model = dataclasses.replace(MODEL, id=request.name, title=request.name, source=f"made:{request.data}")
         self.models.append(model)
         return model
 
