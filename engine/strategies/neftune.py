@@ -22,5 +22,12 @@ def add_noise(model: Any, alpha: float) -> RemovableHandle:
         length = alpha / math.sqrt(embedded_BTD.shape[-2] * embedded_BTD.shape[-1])
         return embedded_BTD + torch.empty_like(embedded_BTD).uniform_(-length, length)
 
-    handle: RemovableHandle = model.get_input_embeddings().register_forward_hook(noisy)
-    return handle
+    return _word_embeddings(model).register_forward_hook(noisy)
+
+
+def _word_embeddings(model: Any) -> nn.Module:
+    """The table that rows go through: an encoder-decoder names one that shares its weights but is never called."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    reader = base.get_encoder() if base.config.is_encoder_decoder else base
+    found: nn.Module = reader.get_input_embeddings()
+    return found

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
     BertConfig,
     BertForSequenceClassification,
     GPT2Config,
@@ -163,6 +165,30 @@ def test_noise_is_bounded_repeatable_and_gone_when_judging() -> None:
     handle.remove()
     model.train()
     assert torch.equal(model.get_input_embeddings()(ids), plain)
+
+
+def tiny_bart() -> Any:
+    config = BartConfig(
+        vocab_size=40, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, max_position_embeddings=64,
+    )  # fmt: skip
+    return BartForConditionalGeneration(config)
+
+
+def test_noise_reaches_every_kind_of_model() -> None:
+    """T5 and BART name a table of embeddings that they never call."""
+    from peft import LoraConfig, get_peft_model
+
+    adapted = get_peft_model(tiny_t5(), LoraConfig(target_modules=["q", "v"]))
+    for model in (tiny_llama(), tiny_gpt2(), tiny_t5(), tiny_bart(), adapted):
+        set_dropout(model, 0.0)
+        model.train()
+        ids = torch.randint(3, 40, (2, 6))
+        inputs = {"input_ids": ids} | ({"decoder_input_ids": ids} if model.config.is_encoder_decoder else {})
+        plain = model(**inputs).logits
+        assert torch.equal(plain, model(**inputs).logits)
+        add_noise(model, 5.0)
+        assert not torch.equal(plain, model(**inputs).logits), type(model).__name__
 
 
 # ---------------------------------------------------------------------------------------- adversaries
