@@ -28,7 +28,7 @@ from engine.data.steps.texts import joined, map_texts, text_columns
 from engine.errors import UserError
 from engine.messages import StepKind, StepSetting
 
-ASKED = ("prompt", "instruction", "input", "text", "messages")
+ASKED = ("prompt", "instruction", "input", "text", "text_pair", "question", "source", "messages")
 KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 METHODS = {
     "delete": "Delete words", "swap": "Swap words", "insert": "Repeat words elsewhere", "mask": "Mask words",
