@@ -24,6 +24,7 @@ from engine.messages import (
 from engine.recipe import tasks_for
 from gui.icons import set_picture
 from gui.panels.train_estimate import Estimate
+from gui.panels.train_preflight import PreflightCard
 from gui.sentences import is_cancelled
 from gui.service import Ticket
 from gui.widgets.numbers import amount_bytes, amount_count
@@ -55,6 +56,8 @@ class SetupView(QWidget):
         self.errors = ErrorCard()
         self.steps = _Steps(self)
         self.estimate = Estimate(workbench)
+        self.preflight = PreflightCard(workbench)
+        self.preflight.changes_wanted.connect(self.choose)
         self.preview = TokenPreview(workbench)
         self._build()
         self.form.changed.connect(self._on_form)
@@ -137,6 +140,7 @@ class SetupView(QWidget):
         right.setSpacing(12)
         right.addWidget(self.errors)
         right.addWidget(self.estimate)
+        right.addWidget(self.preflight)
         right.addWidget(self._right, 1)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
@@ -205,6 +209,9 @@ class SetupView(QWidget):
             self.estimate.forget()
         else:
             self.estimate.ask(recipe)  # also of starters that are still to be fetched
+        is_whole = is_known and not missing
+        self.preflight.setVisible(is_whole)
+        self.preflight.show_for(recipe if is_whole else None)
         if recipe is not None and not missing:
             self.preview.show_for(recipe.data, recipe.model, recipe.to_dict())
         if self.is_ready != self._was_ready:
