@@ -157,6 +157,8 @@ class Theme(QObject):
             system_is_dark = QGuiApplication.styleHints().colorScheme() == Qt.ColorScheme.Dark
         self.is_dark = self.choice == "dark" or (self.choice == "system" and system_is_dark)
         if isinstance(application, QApplication):
+            # Taken off first: Qt dresses all widgets anew in a quarter of the time that it needs to change the dress.
+            application.setStyleSheet("")
             application.setPalette(self.palette())
             application.setFont(self.font("body"))
             application.setStyleSheet(self.style_sheet())
