@@ -20,6 +20,7 @@ from engine.recipe import FIELDS, Recipe, RecipeError
 from gui.models.curves import Array
 from gui.models.facts import Fact, FactsModel
 from gui.models.runs import STATUS_WORDS
+from gui.panels.report import ReportView
 from gui.panels.train_live import loss_curves
 from gui.recipe_words import recipe_word
 from gui.widgets.numbers import amount_bytes, amount_count, amount_duration, amount_loss, amount_percent, when
@@ -111,10 +112,12 @@ class RunView(QWidget):
         self.tabs.setDocumentMode(True)
         self.tabs.tabBar().setDrawBase(False)
         self.timeline = SampleTimeline()
+        self.report = ReportView(self._workbench)
         self.log = RunLog(lambda: self.log.show_printed(self._dossier.printed if self._dossier else ""))
         self._pages = (
             ("Curves", self._build_curves()),
             ("Answers by step", self.timeline),
+            ("Report", self.report),
             ("Recipe", self._build_recipe()),
             ("Environment", self._build_environment()),
             ("Files", self._build_files()),
@@ -211,6 +214,7 @@ class RunView(QWidget):
         self.resume_button.setVisible(record.status in RESUMABLE)
         self.watch_button.setVisible(record.status in ("queued", "running", "paused"))
         self.timeline.show_answers(detail.samples)
+        self.report.show_run(self._run_id, record.data, record.task)
         self.log.show_entries(self._dossier.entries)
         num_rows = sum(int(detail.prepared.get(key, 0)) for key in ("num_train_rows", "num_val_rows"))
         self.recipe.set_facts(recipe_facts(detail.recipe, num_rows))

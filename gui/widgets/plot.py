@@ -77,6 +77,7 @@ class Plot(QFrame):
     """Curves over steps. `mark_chosen(step, place on the screen)` when a diamond is clicked."""
 
     mark_chosen = Signal(int, QPoint)
+    reads = "Step {step}"  # the English sentence of a place on the axis below; a plot of something else has its own
 
     def __init__(
         self,
@@ -87,7 +88,6 @@ class Plot(QFrame):
         small: bool = False,
         from_zero: bool = False,
         ceiling: float | None = None,
-        reads: str = "Step {step}",
     ) -> None:
         """Args:
         title: English; translated here.
@@ -95,12 +95,11 @@ class Plot(QFrame):
         format_value: a y value as text with its unit, for the axis and the read-out.
         small: the newest value in the header, no legend.
         from_zero: the value axis begins at 0. ceiling: and ends here.
-        reads: the English sentence of a place on the axis below, with {step} for its number.
         """
         super().__init__()
         self.setProperty("role", "card")
         self._format, self._small, self._title = format_value, small, title
-        self._from_zero, self._ceiling, self._reads = from_zero, ceiling, reads
+        self._from_zero, self._ceiling = from_zero, ceiling
         self._curves: tuple[Curve, ...] = ()
         self._marks: tuple[Mark, ...] = ()
         self._x_end: float | None = None
@@ -414,7 +413,7 @@ class Plot(QFrame):
             if len(curve.x):
                 parts.append((curve, _nearest(curve.x, step)))
         nearest = min(parts, key=lambda part: abs(part[0].x[part[1]] - step))
-        words = [tr(self._reads, step=f"{int(nearest[0].x[nearest[1]]):,}")]
+        words = [tr(self.reads, step=f"{int(nearest[0].x[nearest[1]]):,}")]
         words += [self._word(curve, place) for curve, place in parts if curve.kind != "raw"]
         self._readout.setText("  ".join(words))
 

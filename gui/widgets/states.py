@@ -32,6 +32,11 @@ PHASES = {
     "loading": "Loading",
     "measuring": "Measuring this machine",
     "writing": "Writing",
+    "judging": "Asking the model",
+    "generating": "Writing replies",
+    "baselines": "Learning the baselines",
+    "judging-untrained": "Asking the model before tuning",
+    "generating-untrained": "Writing replies of the model before tuning",
 }
 
 
