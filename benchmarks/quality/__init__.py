@@ -1,0 +1,1 @@
+"""Claims of quality, repeatable: what tuning reaches, beside references."""
