@@ -351,7 +351,8 @@ class TokenRow:
     """A row as the loop will be fed: chips in order, and what is wrong with it.
 
     `checks` are codes: nothing-trained, end-of-turn-not-trained, truncated-prompt, truncated-completion,
-    glued-boundary, system-merged, template-refused.
+    glued-boundary, system-merged, template-refused. `target` is what is learnt where it is no token: a label, a
+    score, the text of an answer. A long example is cut into `num_pieces`; this is the first.
     """
 
     row: int
@@ -359,6 +360,8 @@ class TokenRow:
     num_tokens: int
     num_trained: int
     checks: tuple[str, ...] = ()
+    target: str = ""
+    num_pieces: int = 1
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from engine.messages import (
     TokenView,
     ViewTokens,
 )
-from engine.recipe import FIELDS, Recipe
+from engine.recipe import FIELDS, Recipe, kind_of_config, tasks_for
 from engine.service import Errand, Handlers
 
 MAX_ISSUES = 1000
@@ -112,25 +113,30 @@ class _Desk:
 
     def view_tokens(self, request: ViewTokens, errand: Errand) -> TokenView:
         dataset, recipe = self._dataset(request.data), recipe_of(request.recipe)
-        tokenizer = load_tokenizer(model_folder(self._home, request.model))
+        folder = model_folder(self._home, request.model)
+        tokenizer = load_tokenizer(folder)
+        places = [place for place in request.rows if 0 <= place < len(dataset)]
+        if not _is_writing(recipe, dataset, folder):
+            from engine.token_rows import view_rows, with_task  # torch comes with the tasks
+
+            return TokenView(tuple(view_rows(dataset, with_task(recipe, dataset, folder), tokenizer, places)))
         rows = []
-        for place in request.rows:
+        for place in places:
             errand.check()
-            if 0 <= place < len(dataset):
-                encoded = encode(
-                    dataset.example(place, "causal-lm"),
-                    tokenizer,
-                    max_seq_len=recipe.max_seq_len,
-                    train_on=recipe.train_on,
-                )
-                rows.append(describe(encoded, tokenizer, place))
+            example = dataset.example(place, "causal-lm")
+            encoded = encode(example, tokenizer, max_seq_len=recipe.max_seq_len, train_on=recipe.train_on)
+            rows.append(describe(encoded, tokenizer, place))
         return TokenView(tuple(rows))
 
     def count_tokens(self, request: CountTokens, errand: Errand) -> TokenStatistics:
-        tokenizer = load_tokenizer(model_folder(self._home, request.model))
-        return count_tokens(
-            self._dataset(request.data), tokenizer, recipe_of(request.recipe), errand.progress
-        )
+        dataset, recipe = self._dataset(request.data), recipe_of(request.recipe)
+        folder = model_folder(self._home, request.model)
+        tokenizer = load_tokenizer(folder)
+        if _is_writing(recipe, dataset, folder):
+            return count_tokens(dataset, tokenizer, recipe, errand.progress)
+        from engine.token_rows import count_rows, with_task  # torch comes with the tasks
+
+        return count_rows(dataset, with_task(recipe, dataset, folder), tokenizer, errand.progress)
 
     def let_go(self) -> None:
         """Close the data sets that are kept open: some systems cannot replace an open file."""
@@ -167,6 +173,13 @@ def model_folder(home: Home, model: str) -> Path:
         "There is no model {model!r}. `python main.py models` lists what there is.",
         model=model,
     )
+
+
+def _is_writing(recipe: Recipe, dataset: Dataset, model: Path) -> bool:
+    """Whether rows are seen as a causal language model does: it was asked for, or is what fits."""
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    fitting = tasks_for(dataset.info.shape, kind_of_config(config))
+    return (recipe.task or next(iter(fitting), "causal-lm")) == "causal-lm"
 
 
 def recipe_of(fields: dict[str, Any]) -> Recipe:

@@ -58,16 +58,23 @@ def count_tokens(
             num_tokens += len(encoded.input_ids)
             num_trained += encoded.num_trained
             num_truncated += bool(TRUNCATIONS & set(encoded.checks))
-            for check in encoded.checks:
-                counts[check] += 1
-                rows.setdefault(check, [])
-                if len(rows[check]) < ROWS_PER_CHECK:
-                    rows[check].append(place)
+            note_checks(counts, rows, encoded.checks, place)
     return TokenStatistics(
         num_rows=len(dataset), num_tokens=num_tokens, num_trained_tokens=num_trained,
         num_truncated_rows=num_truncated, longest_row=max(lengths, default=0), histogram=histogram(lengths),
         check_counts=dict(counts), check_rows={check: tuple(found) for check, found in rows.items()},
     )  # fmt: skip
+
+
+def note_checks(
+    counts: Counter[str], rows: dict[str, list[int]], checks: tuple[str, ...], place: int
+) -> None:
+    """Count the checks of the example at a place, and remember the first places of each."""
+    for check in checks:
+        counts[check] += 1
+        rows.setdefault(check, [])
+        if len(rows[check]) < ROWS_PER_CHECK:
+            rows[check].append(place)
 
 
 def histogram(lengths: list[int]) -> tuple[tuple[int, int], ...]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ from engine.metrics.similarity import (
 )
 from engine.recipe import Recipe
 from engine.tasks.encoder_rows import asked, encoder_inputs, real_tokens, row_limit
-from engine.tasks.task import EvalResult, PinnedPrompt, Task
+from engine.tasks.task import EvalResult, PinnedPrompt, ShownRow, Task
 
 Vectors = NDArray[np.float32]
 TEXTS_AT_ONCE = 32
@@ -130,6 +131,10 @@ class Embedding(Task):
         tokens = tokenizer(list(texts), truncation=True, max_length=limit, return_attention_mask=False)
         types = tokens.get("token_type_ids", [[] for _ in texts])
         return tokens["input_ids"], types, [len(ids) for ids in full]
+
+    def show(self, row: PairRow) -> ShownRow:
+        target = "" if math.isnan(row.score) else f"{row.score:.3g}"
+        return ShownRow(row.input_ids, [False] * len(row.input_ids), [], target)
 
     def collate(self, rows: Sequence[Any], positions: Sequence[int], device: str) -> Batch:
         """Inputs (2B, T): the first texts, then the second ones. Labels (B,): scores, NaN for pairs without."""

@@ -30,7 +30,7 @@ from engine.metrics.words import is_chinese, language_of_texts
 from engine.models import load_with_head
 from engine.recipe import Recipe
 from engine.tasks.encoder_rows import encoder_inputs, real_tokens, row_limit
-from engine.tasks.task import EvalResult, PinnedPrompt, Task, mean
+from engine.tasks.task import EvalResult, PinnedPrompt, ShownRow, Task, mean
 
 KEPT_SPANS = 20
 NO_ANSWER_PLACE = 0
@@ -156,6 +156,12 @@ class QuestionAnswering(Task):
                 if row := _row(tokens, number, questions[place], is_cut):
                     rows[place].append(row)
         return rows
+
+    def show(self, row: SpanRow) -> ShownRow:
+        has_answer = row.end != NO_ANSWER_PLACE
+        trained = [has_answer and row.start <= place <= row.end for place in range(len(row.input_ids))]
+        answers = row.asked.answers
+        return ShownRow(row.input_ids, trained, [], answers[0].text if has_answer and answers else "")
 
     def collate(self, rows: Sequence[Any], positions: Sequence[int], device: str) -> Batch:
         """Labels (B, 4): first and last token of the answer, first of the passage and the one after its last."""

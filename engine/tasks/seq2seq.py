@@ -22,7 +22,7 @@ from engine.loss import IGNORE_INDEX
 from engine.messages import Predicted
 from engine.models import load_whole
 from engine.tasks.selected_states import only_states_at
-from engine.tasks.task import EvalResult, PinnedPrompt, Task, mean
+from engine.tasks.task import EvalResult, PinnedPrompt, ShownRow, Task, mean
 
 GENERATION_ROWS = 8  # texts that are written at once
 
@@ -89,6 +89,10 @@ class SequenceToSequence(Task):
         """The longest row on either side; a model with learnt positions has no more than these."""
         context = getattr(self._plain.config, "max_position_embeddings", None) if self.model else None
         return min(self.recipe.max_seq_len, context or self.recipe.max_seq_len)
+
+    def show(self, row: PairRow) -> ShownRow:
+        trained = [False] * len(row.input_ids) + [True] * len(row.labels)
+        return ShownRow([*row.input_ids, *row.labels], trained, [])
 
     def collate(self, rows: Sequence[Any], positions: Sequence[int], device: str) -> Batch:
         """Labels (B, T) as they are; the decoder reads them moved right by one, from its start token on."""

@@ -45,6 +45,16 @@ class EvalResult:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class ShownRow:
+    """A row for people: its tokens, which of them are learnt, a name for some, and what is learnt besides."""
+
+    input_ids: list[int]
+    trained: list[bool]
+    labels: list[str]
+    target: str = ""
+
+
 class Task(ABC):
     """One kind of thing to learn. Shapes: B batch, T time, D width, C classes, V vocabulary."""
 
@@ -78,7 +88,7 @@ class Task(ABC):
     def encode(self, examples: Sequence[Example], tokenizer: Any) -> list[list[Any]]:
         """The EncodedRows of each example: mostly one, several for long contexts, none where nothing is learnt."""
 
-    def at_step(self, step: int) -> None:
+    def at_step(self, step: int) -> None:  # noqa: B027 - most tasks draw nothing
         """Called before the batches of optimiser step `step` are collated; for what is drawn anew at each step."""
 
     @abstractmethod
@@ -108,6 +118,10 @@ class Task(ABC):
 
     def describe(self, folder: Path) -> None:  # noqa: B027 - most need nothing
         """Write beside the weights what other libraries need to use them as this task does."""
+
+    def show(self, row: Any) -> ShownRow:
+        """A row as the token view shows it; a task whose targets are not tokens says them in `target`."""
+        return ShownRow(row.input_ids, [False] * len(row.input_ids), [])
 
     # ------------------------------------------------------------------------------- for tasks to share
 

@@ -25,7 +25,7 @@ from engine.metrics.multi_label import multi_label_metrics
 from engine.models import load_with_head
 from engine.recipe import Recipe
 from engine.strategies.classification_loss import balanced_weights, classification_loss
-from engine.tasks.task import EvalResult, PinnedPrompt, Task, mean
+from engine.tasks.task import EvalResult, PinnedPrompt, ShownRow, Task, mean
 
 
 @dataclass(slots=True)
@@ -104,6 +104,10 @@ class TextClassification(Task):
                 )
             )  # fmt: skip
         return [[row] if row.input_ids else [] for row in rows]
+
+    def show(self, row: LabelledRow) -> ShownRow:
+        target = ", ".join(self.labels[place] for place in row.classes)
+        return ShownRow(row.input_ids, [False] * len(row.input_ids), [], target)
 
     def _tokens(self, tokenizer: Any, texts: list[str], pairs: list[str] | None) -> Any:
         limit = min(self.recipe.max_seq_len, tokenizer.model_max_length)

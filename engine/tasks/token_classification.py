@@ -29,7 +29,7 @@ from engine.models import load_with_head
 from engine.recipe import Recipe
 from engine.strategies.classification_loss import balanced_weights, classification_loss
 from engine.tasks.encoder_rows import asked, encoder_inputs, real_tokens, row_limit
-from engine.tasks.task import EvalResult, PinnedPrompt, Task, mean
+from engine.tasks.task import EvalResult, PinnedPrompt, ShownRow, Task, mean
 
 # How the data cuts a text into words, so that the playground cuts it alike.
 BLANKS = "blanks"  # at blanks only
@@ -181,6 +181,10 @@ class TokenClassification(Task):
                 tag=tag, tags=", ".join(self.tags),
             )  # fmt: skip
         return self._places[tag]
+
+    def show(self, row: TaggedRow) -> ShownRow:
+        names = ["" if label == IGNORE_INDEX else self.tags[label] for label in row.labels]
+        return ShownRow(row.input_ids, [bool(name) for name in names], names)
 
     def collate(self, rows: Sequence[Any], positions: Sequence[int], device: str) -> Batch:
         """Labels (B, T), as transformers takes them."""

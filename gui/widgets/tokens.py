@@ -372,7 +372,16 @@ class TokenPreview(QWidget):
 
     def _row_facts(self, row: TokenRow) -> str:
         share = row.num_trained / row.num_tokens if row.num_tokens else 0.0
-        return tr("{total} tokens, {share} trained", total=f"{row.num_tokens:,}", share=amount_percent(share))
+        words = tr("{total} tokens", total=f"{row.num_tokens:,}")
+        if row.num_trained:
+            share_words = amount_percent(share)
+            words = tr("{total} tokens, {share} trained", total=f"{row.num_tokens:,}", share=share_words)
+        parts = [words]
+        if row.target:
+            parts.append(tr("learns: {target}", target=row.target))
+        if row.num_pieces > 1:
+            parts.append(tr("the first of {count} pieces", count=row.num_pieces))
+        return " · ".join(parts)
 
     def _write_token(self, _index: int = -1) -> None:
         index = self._flow.current
