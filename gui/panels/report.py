@@ -37,10 +37,11 @@ from engine.messages import (
     RestoreFromTrash,
     SaveHardSet,
 )
+from engine.recipe import TASKS_OF_SHAPE
 from gui.panels.report_confusion import ConfusionMatrix
 from gui.panels.report_figures import ClassTable, FiguresTable, Plots
 from gui.panels.report_rows import RowsBrowser
-from gui.panels.report_words import SPLIT_WORDS, split_word, verdict
+from gui.panels.report_words import SPLIT_WORDS, joined, split_word, verdict
 from gui.sentences import is_cancelled, sentence
 from gui.service import Ticket
 from gui.widgets.fields import ElidedComboBox
@@ -64,7 +65,9 @@ class ReportView(QWidget):
         self._run, self._data, self._task = "", "", ""
         self._listed = ""  # the run whose reports are here
         self._infos: tuple[ReportInfo, ...] = ()
-        self._datasets: tuple[str, ...] = ()
+        self._datasets: tuple[
+            tuple[str, tuple[str, ...]], ...
+        ] = ()  # names, and the tasks that each can judge
         self.report: Report | None = None
         self._evaluating: dict[
             str, Ticket
@@ -78,6 +81,7 @@ class ReportView(QWidget):
         """The run whose reports are meant, with the name of its own data set and its task."""
         if run != self._run:
             self.report, self._infos = None, ()
+            self.data_box.clear()
             self._stack.setCurrentWidget(self._waiting)
             self._error.dismiss()
         self._run, self._data, self._task = run, data, task
@@ -150,8 +154,8 @@ class ReportView(QWidget):
         self.verdict, self.notes = label("", wraps=True), label("", "quiet", wraps=True)
         self.facts = label("", "quiet", wraps=True)
         self.hard_button = button(
-            "Save the wrong rows", self._save_hard, "data",
-            tip="Makes a data set of the rows that this model got wrong: to look at, to train on, to judge others by.",
+            "Save the hard rows", self._save_hard, "data",
+            tip="Makes a data set of the rows that this model got wrong or found hardest: to look at, or to train on.",
         )  # fmt: skip
         self.delete_button = icon_button("trash", "Move this report to the trash", self._delete)
         head = QHBoxLayout()
@@ -212,7 +216,7 @@ class ReportView(QWidget):
             self._read(self._infos[0].id)
 
     def _take_data(self, found: DataList) -> None:
-        self._datasets = tuple(info.name for info in found.datasets)
+        self._datasets = tuple((info.name, TASKS_OF_SHAPE.get(info.shape, ())) for info in found.datasets)
         self._write()
 
     def _read(self, id: str) -> None:
@@ -269,7 +273,7 @@ class ReportView(QWidget):
             return
         report = self.report
         name, is_given = QInputDialog.getText(
-            self, tr("Save the wrong rows"), tr("Name of the data set"), text=f"{report.info.data} hard"
+            self, tr("Save the hard rows"), tr("Name of the data set"), text=f"{report.info.data} hard"
         )
         if is_given and name.strip():
             self.save_hard_set(name.strip())
@@ -345,7 +349,7 @@ class ReportView(QWidget):
                     count=f"{left:,}", labels=", ".join(report.left_out_values[:8]),
                 )
             )  # fmt: skip
-        self.notes.setText(tr(" ").join(notes))
+        self.notes.setText(joined(notes))
         self.notes.setVisible(bool(notes))
         self.figures.show_report(report)
         self.plots.show_report(report)
@@ -367,8 +371,8 @@ class ReportView(QWidget):
         self._filling = True
         chosen = self.data_box.currentData()
         self.data_box.clear()
-        names = [self._data, *(name for name in self._datasets if name != self._data)] if self._data else []
-        for name in names:
+        others = [name for name, tasks in self._datasets if name != self._data and self._task in tasks]
+        for name in [self._data, *others] if self._data else []:
             self.data_box.addItem(name, name)
         self.data_box.setCurrentIndex(max(0, self.data_box.findData(chosen)))
         self._fill_splits()

@@ -115,14 +115,14 @@ class ConfusionMatrix(QFrame):
     def _paint_cell(self, painter: QPainter, row: int, column: int, share: float) -> None:
         place = self.cell_rect(row, column).adjusted(1, 1, -1, -1)
         ground = theme.color("accent" if row == column else "bad")
-        ground.setAlphaF(0.06 + 0.74 * share if share else 0.03)
+        ground.setAlphaF(0.08 + 0.42 * share if share else 0.03)
         painter.fillRect(place, ground)
         if (row, column) == self._at:
             painter.setPen(QPen(theme.color("accent"), 2))
             painter.drawRect(place)
         count = self._counts[row][column]
         if count:
-            painter.setPen(theme.color("on_accent" if share > 0.6 else "text"))
+            painter.setPen(theme.color("text"))
             painter.drawText(place, Qt.AlignmentFlag.AlignCenter, _short(count))
 
     def _paint_feet(self, painter: QPainter, metrics: QFontMetricsF) -> None:

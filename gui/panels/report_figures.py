@@ -19,7 +19,7 @@ MOST_BASELINES = 4
 MOST_CLASSES_SEEN = 12
 MOST_CURVES = 8
 PLOT_HEIGHT = 230
-TITLES = ("Figure", "This model", "With other rows like these")
+TITLES = ("Figure", "This model", "Range (95 %)")
 
 
 class FiguresTable(QWidget):
@@ -29,14 +29,14 @@ class FiguresTable(QWidget):
         super().__init__()
         self.model = FactsModel(TITLES + ("",) * MOST_BASELINES)
         self.table = Table()
-        self.table.set_model(self.model, (230, 110, 170, *[190] * MOST_BASELINES), sortable=False)
+        self.table.set_model(self.model, (200, 100, 150, *[185] * MOST_BASELINES), sortable=False)
         bind(self.table.setAccessibleName, "Figures")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.table)
 
     def show_report(self, report: Report) -> None:
-        names = list(report.baselines)[:MOST_BASELINES]
+        names = sorted(report.baselines, key=lambda name: name != "untrained")[:MOST_BASELINES]
         titles = [tr(report.baseline_titles.get(name, name)) for name in names]
         self.model.set_titles(*[tr(each) for each in TITLES[1:]], *titles)
         main = main_format(report)

@@ -167,7 +167,9 @@ class TokenText(QPlainTextEdit):
 
 
 def _facts(row: ReportRow) -> list[str]:
-    facts = [tr("Row {number}", number=f"{row.position + 1:,}"), error_word(row.error)]
+    facts = [tr("Row {number}", number=f"{row.position + 1:,}")]
+    if row.error or not row.tokens:
+        facts.append(error_word(row.error))
     if row.loss is not None:
         facts.append(tr("loss {loss}", loss=amount_loss(row.loss)))
     facts.append(tr("{count} tokens", count=amount_count(row.length, exact=True)))

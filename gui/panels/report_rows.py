@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from engine.messages import ReadReportRows, Report, ReportRow, ReportRows
 from gui.panels.report_row import RowView
-from gui.panels.report_words import error_word
+from gui.panels.report_words import UNGRADED, error_word
 from gui.service import Service, Ticket
 from gui.widgets.fields import ElidedComboBox
 from gui.widgets.hairline_splitter import HairlineSplitter
@@ -34,7 +34,7 @@ CHOICES = (
     ("At random", "all", "random"),
 )
 LENGTHS = ((0, 0), (0, 32), (33, 128), (129, 512), (513, 0))
-COLUMNS = ("Row", "Input", "What is right", "What the model said", "Score", "Loss", "Judgement")
+COLUMNS = ("Row", "Input", "Right answer", "Model's answer", "Score", "Loss", "Judgement")
 Index = QModelIndex | QPersistentModelIndex
 
 
@@ -44,6 +44,7 @@ class RowsModel(QAbstractTableModel):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.rows: list[ReportRow] = []
+        self.is_graded = True  # whether rows are right or wrong
         language.changed.connect(self._on_language_changed)
 
     def put(self, rows: tuple[ReportRow, ...], *, anew: bool) -> None:
@@ -69,7 +70,7 @@ class RowsModel(QAbstractTableModel):
 
     def data(self, index: Index, role: int = 0) -> Any:
         if role == Qt.ItemDataRole.DisplayRole:
-            return _cells(self.rows[index.row()])[index.column()]
+            return _cells(self.rows[index.row()], self.is_graded)[index.column()]
         if role == Qt.ItemDataRole.TextAlignmentRole and COLUMNS[index.column()] in ("Row", "Score", "Loss"):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         return None
@@ -98,6 +99,7 @@ class RowsBrowser(QWidget):
     def show_report(self, report: Report) -> None:
         """The rows of another report, unfiltered."""
         self._report, self._cell = report, None
+        self.model.is_graded = report.info.task not in UNGRADED
         self._fill_boxes()
         for box in (self.order, self.label_box, self.error_box, self.length_box):
             box.setCurrentIndex(0)
@@ -147,7 +149,7 @@ class RowsBrowser(QWidget):
         bar.addWidget(self.count)
         self.model = RowsModel(self)
         self.table = Table("report-rows")
-        self.table.set_model(self.model, (64, 300, 130, 130, 70, 70), sortable=False)
+        self.table.set_model(self.model, (56, 230, 120, 120, 64, 60), sortable=False)
         bind(self.table.setAccessibleName, "Judged rows")
         self.table.selectionModel().currentRowChanged.connect(self._on_row)
         self.table.verticalScrollBar().valueChanged.connect(self._on_scrolled)
@@ -173,7 +175,7 @@ class RowsBrowser(QWidget):
         labels = report.labels if report is not None and report.confusion else ()
         errors = [code for code in report.error_counts if code] if report is not None else []
         offers: tuple[tuple[QComboBox, list[tuple[str, Any]]], ...] = (
-            (self.order, [(tr(words), (show, order)) for words, show, order in CHOICES]),
+            (self.order, [(self._choice_word(words), (show, order)) for words, show, order in CHOICES]),
             (self.label_box, [(tr("Every class"), ""), *((each, each) for each in labels)]),
             (
                 self.error_box,
@@ -190,6 +192,9 @@ class RowsBrowser(QWidget):
             box.setVisible(len(items) > 1)
         self._filling = False
         self._write()
+
+    def _choice_word(self, words: str) -> str:
+        return tr("Hardest rows") if words == "Wrong rows" and not self.model.is_graded else tr(words)
 
     def _write(self) -> None:
         order = self.order.currentData()
@@ -270,12 +275,13 @@ class RowsBrowser(QWidget):
             self._ask(len(self.model.rows))
 
 
-def _cells(row: ReportRow) -> tuple[str, ...]:
+def _cells(row: ReportRow, is_graded: bool) -> tuple[str, ...]:
     text = " | ".join(row.inputs.values())
     return (
         f"{row.position + 1:,}", " ".join(text[:400].split()), " ".join(row.truth[:300].split()),
         " ".join(row.prediction[:300].split()), amount_loss(row.score),
-        "" if row.loss is None else amount_loss(row.loss), error_word(row.error),
+        "" if row.loss is None else amount_loss(row.loss),
+        error_word(row.error) if row.error or is_graded else "",
     )  # fmt: skip
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from engine.messages import MetricFormat, Report
 from gui.widgets.numbers import amount_loss, amount_percent
-from gui.words import tr
+from gui.words import language, tr
 
 ERROR_WORDS = {
     "": "Right",
@@ -39,6 +41,9 @@ SPLIT_WORDS = {
 }
 
 
+UNGRADED = ("causal-lm", "masked-lm")  # their rows are neither right nor wrong, but more or less expected
+
+
 def error_word(code: str) -> str:
     return tr(ERROR_WORDS.get(code, code))
 
@@ -58,8 +63,12 @@ def difference(format: MetricFormat, value: float, other: float) -> str:
     """How much `value` is above `other`, with a sign; shares in points."""
     gap = value - other
     if format.format == "percent":
-        return tr("{points} points", points=f"{gap * 100:+.1f}")
-    return f"{gap:+.3g}"
+        return tr("{points} points", points=_signed(f"{gap * 100:+.1f}"))
+    return _signed(f"{gap:+.3g}")
+
+
+def _signed(number: str) -> str:
+    return number.replace("-", "−")
 
 
 def verdict(report: Report) -> str:
@@ -77,7 +86,12 @@ def verdict(report: Report) -> str:
         name, reached = simple
         title = tr(report.baseline_titles.get(name, name))
         parts.append(tr("The baseline “{name}” reaches {value}.", name=title, value=figure(format, reached)))
-    return tr(" ").join(parts)
+    return joined(parts)
+
+
+def joined(sentences: Sequence[str]) -> str:
+    """Sentences after one another; Chinese ones need no blank between them."""
+    return ("" if language.code == "zh_CN" else " ").join(sentences)
 
 
 def main_format(report: Report) -> MetricFormat | None:
