@@ -31,7 +31,7 @@ from engine.messages import (
 from engine.method_refusals import refusal
 from engine.model_folder import Progress, no_progress
 from engine.model_shape import ModelShape, shape_of_folder, shape_of_starter
-from engine.recipe import TASKS_OF_KIND, Recipe
+from engine.recipe import GENERATIVE, TASKS_OF_KIND, Recipe
 from engine.row_sample import RowSample, sample_of_dataset, sample_of_starter
 from engine.supervised import bytes_text
 
@@ -67,6 +67,7 @@ def estimate_run(home: Home, recipe: dict[str, Any], progress: Progress = no_pro
     wish = Recipe.from_dict(recipe)
     shape = model_shape(home, wish.model)
     rows = sample_rows(home, wish, shape)
+    wish = wish.replace(task=wish.task or rows.task)
     facts = measured(home)
     learn_from_runs(home)
     resolved = wish.resolved(
@@ -80,7 +81,8 @@ def estimate_run(home: Home, recipe: dict[str, Any], progress: Progress = no_pro
     disk = disk_of(resolved, shape, dtype)
     notes = _notes(home, resolved, shape, rows, memory=memory, disk=disk, device=device, facts=facts)
     return RunEstimate(
-        seconds=START_S + seconds_of(work, rate, facts["decode_bytes"], shape.num_parameters * type_width(dtype)),
+        seconds=START_S
+        + seconds_of(work, rate, facts["decode_bytes"], shape.num_parameters * type_width(dtype)),
         num_steps=resolved.num_steps or 0,
         memory_bytes=memory,
         disk_bytes=disk,
@@ -115,7 +117,8 @@ def work_of(recipe: Recipe, shape: ModelShape, rows: RowSample) -> Work:
     )
     num_samples = 1 + math.ceil(num_steps / (recipe.save_every_steps or num_steps))
     prompts = len(recipe.sample_prompts) or min(NUM_PINNED_PROMPTS, num_val or rows.num_rows)
-    return Work(train_flops, eval_flops, num_samples * prompts * recipe.sample_max_new_tokens)
+    written = recipe.sample_max_new_tokens if (recipe.task or "causal-lm") in GENERATIVE else 0
+    return Work(train_flops, eval_flops, num_samples * prompts * written)
 
 
 def step_flops(method: str, shape: ModelShape, *, tokens: float, trained: float, row_tokens: float) -> float:

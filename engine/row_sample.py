@@ -11,13 +11,24 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from engine.data.dataset import Dataset
 from engine.data.encode import Encoded, encode_all, load_tokenizer
-from engine.data.examples import Conversation, Example, PlainText
+from engine.data.examples import (
+    Conversation,
+    Example,
+    Labelled,
+    PlainText,
+    Question,
+    SimilarPair,
+    Tagged,
+    Translation,
+)
 from engine.data.library import DataLibrary
 from engine.errors import UserError
 from engine.home import Home
-from engine.recipe import Recipe, num_pieces
+from engine.recipe import Recipe, kind_of_config, num_pieces, tasks_for
 from engine.starters import all_starters
 
 SAMPLE_ROWS = 200
@@ -39,6 +50,7 @@ class RowSample:
     chinese_share: float
     download_bytes: int = 0
     split_rows: dict[str, int] = field(default_factory=dict)
+    task: str = "causal-lm"  # what the rows were sampled for
 
     def num_train_rows(self, recipe: Recipe) -> int:
         """Rows that a run trains on: those that the data set says, else what the recipe leaves."""
@@ -67,14 +79,17 @@ def sample_of_dataset(home: Home, recipe: Recipe, model: Path | None) -> RowSamp
             return None
         raise
     places = range(0, len(dataset), max(1, len(dataset) // SAMPLE_ROWS))[:SAMPLE_ROWS]
-    texts = [_texts(dataset.example(place, "causal-lm")) for place in places]
+    task = _task_of(recipe, dataset, model)
+    texts = [_texts(dataset.example(place, task)) for place in places]
     num_rows = num_pieces(dataset.info.shape, len(dataset), dataset.info.num_bytes, recipe.max_seq_len)
     if model is None:
         sample = _from_characters(num_rows, texts, recipe, download_bytes=0)
-    else:
+    elif task == "causal-lm":
         rows = encode_all(dataset, places, load_tokenizer(model), recipe)
         sample = _from_rows(num_rows, rows, texts, recipe)
-    return replace(sample, split_rows=dataset.info.split_rows)
+    else:
+        sample = _from_texts(num_rows, texts, load_tokenizer(model), recipe)
+    return replace(sample, split_rows=dataset.info.split_rows, task=task)
 
 
 def sample_of_starter(recipe: Recipe) -> RowSample:
@@ -94,12 +109,48 @@ def _starter_rows(name: str) -> Path | None:
     return None
 
 
-def _texts(example: Example) -> tuple[str, str]:
-    """What is asked and what is to be learnt, as plain text."""
-    if isinstance(example, Conversation):
-        asked = "".join(turn.content for turn in example.messages if turn.role != "assistant")
-        return asked, "".join(turn.content for turn in example.messages if turn.role == "assistant")
-    return "", example.text if isinstance(example, PlainText) else ""
+def _task_of(recipe: Recipe, dataset: Dataset, model: Path | None) -> str:
+    """The task that a run would have, as far as is known."""
+    if recipe.task:
+        return recipe.task
+    kind = "" if model is None else kind_of_config(json.loads((model / "config.json").read_text("utf-8")))
+    return next(iter(tasks_for(dataset.info.shape, kind)), "causal-lm")
+
+
+def _texts(example: Example) -> tuple[str, str]:  # noqa: PLR0911 - one a kind
+    """What is read and what is to be learnt, as plain text; labels, tags and places are no text."""
+    match example:
+        case Conversation():
+            asked = "".join(turn.content for turn in example.messages if turn.role != "assistant")
+            return asked, "".join(turn.content for turn in example.messages if turn.role == "assistant")
+        case PlainText():
+            return "", example.text
+        case Labelled():
+            return "\n".join(example.texts), ""
+        case Tagged():
+            return " ".join(example.words), ""
+        case Question():
+            return f"{example.question}\n{example.context}", ""
+        case Translation():
+            return example.source, example.target
+        case SimilarPair():
+            return f"{example.first}\n{example.second}", ""
+        case _:
+            return "", ""
+
+
+def _from_texts(num_rows: int, texts: list[tuple[str, str]], tokenizer: Any, recipe: Recipe) -> RowSample:
+    """Lengths of the texts themselves, with the tokens that a tokenizer puts around them."""
+    ids = tokenizer([asked + learnt for asked, learnt in texts], verbose=False)["input_ids"] if texts else []
+    lengths = [min(len(row), recipe.max_seq_len) for row in ids]
+    return RowSample(
+        num_rows=num_rows,
+        mean_tokens=sum(lengths) / max(1, len(lengths)),
+        longest=max(lengths, default=1),
+        trained_share=1.0,
+        truncated_share=sum(len(row) > recipe.max_seq_len for row in ids) / max(1, len(ids)),
+        chinese_share=_chinese_share(texts),
+    )
 
 
 def _from_rows(
