@@ -135,7 +135,8 @@ EFFORTS: dict[str, dict[str, Any]] = {
 # Learning rates that the field has settled on for small models, by method.
 DEFAULT_LEARNING_RATES = dict.fromkeys(METHODS, 5e-4) | {
     "full": 5e-5, "last-layers": 1e-4, "head-only": 1e-3, "vera": 5e-3, "ia3": 5e-3, "ln-tuning": 1e-3,
-    "prefix": 1e-2, "prompt": 3e-2, "p-tuning": 5e-3, "lora-plus": 2e-4, "trainable-tokens": 1e-3, "oft": 1e-3,
+    "prefix": 2e-2, "prompt": 3e-2, "p-tuning": 1e-3, "lora-plus": 2e-4, "trainable-tokens": 1e-3, "oft": 1e-3,
+    "adalora": 5e-3,
 }  # fmt: skip
 # An optimizer's rate beside AdamW's: signs move further than moments, plain gradients less. Muon is scaled to AdamW.
 LEARNING_RATE_FACTORS = {"lion": 0.2, "sgd": 100.0, "adafactor": 2.0}

@@ -18,6 +18,8 @@ from engine.methods.method import TaskSide
 from engine.methods.peft_adapter import PeftMethod, adapt, heads, task_type
 from engine.recipe import Recipe
 
+FIRST_PREFIX = 0.02  # spread of the first keys and values
+
 
 class _SoftPrompt(PeftMethod):
     can_merge = False
@@ -42,6 +44,14 @@ class _SoftPrompt(PeftMethod):
 
 class Prefix(_SoftPrompt):
     """Keys and values of the virtual tokens, in every layer."""
+
+    def prepare(self, model: Any, recipe: Recipe, task: TaskSide) -> Any:
+        adapted = super().prepare(model, recipe, task)
+        # peft's own start (1) spoils what the model knows: 8.8 nats instead of 4.4 on SmolLM2. Zeros would keep all
+        # virtual tokens alike for ever.
+        for encoder in adapted.prompt_encoder.values():
+            encoder.embedding.weight.data.mul_(FIRST_PREFIX)
+        return adapted
 
     def config(self, model: Any, recipe: Recipe, task: TaskSide) -> PrefixTuningConfig:
         if not (task.peft_type in ("CAUSAL_LM", "SEQ_2_SEQ_LM") and _takes_a_cache(model)):
