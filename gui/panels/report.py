@@ -227,6 +227,7 @@ class ReportView(QWidget):
                 self.report = report
                 self._stack.setCurrentWidget(self._full)
                 self._write()
+                self._full.verticalScrollBar().setValue(0)
                 self.rows.show_report(report)
 
         self._ask(ReadReport(id), take)

@@ -81,7 +81,7 @@ class ConfusionMatrix(QFrame):
 
     def _left(self) -> float:
         metrics = QFontMetricsF(self.font())
-        widest = max((metrics.horizontalAdvance(label) for label in self._labels), default=0.0)
+        widest = max(metrics.horizontalAdvance(text) for text in (*self._labels, tr("Right class")))
         return min(WIDEST_NAME, widest) + 14
 
     def paintEvent(self, _event: QPaintEvent) -> None:
@@ -107,7 +107,7 @@ class ConfusionMatrix(QFrame):
         painter.setPen(theme.color("quiet"))
         middle = Qt.AlignmentFlag.AlignVCenter
         painter.drawText(
-            QRectF(0, 0, self._left() - 8, HEAD), middle | Qt.AlignmentFlag.AlignRight, tr("Right")
+            QRectF(0, 0, self._left() - 8, HEAD), middle | Qt.AlignmentFlag.AlignRight, tr("Right class")
         )
         where = QRectF(self._left(), 0, self.width() - self._left(), HEAD)
         painter.drawText(where, middle | Qt.AlignmentFlag.AlignLeft, tr("What the model said"))

@@ -130,7 +130,7 @@ class Plots(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(8)
         for plot in (self.roc, self.precision, self.calibration):
-            plot.setMinimumHeight(PLOT_HEIGHT)
+            plot.setMinimumSize(200, PLOT_HEIGHT)
             row.addWidget(plot, 1)
 
     def show_report(self, report: Report) -> None:

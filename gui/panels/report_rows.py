@@ -129,11 +129,12 @@ class RowsBrowser(QWidget):
             bind(box.setAccessibleName, name)
             bind(box.setToolTip, name)
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-            box.setMinimumContentsLength(11)
+            box.setMinimumContentsLength(7)
             box.currentIndexChanged.connect(self._on_filter)
         self.again = icon_button("refresh", "Draw others", self._draw_others)
         self.cell_button = button("", self._leave_cell, "close", role="quiet")
         self.count = label("", "quiet")
+        self.cell_button.setMaximumWidth(260)
         bar = QHBoxLayout()
         bar.setSpacing(8)
         for widget in (
