@@ -69,7 +69,7 @@ class SequenceToSequence(Task):
         sources = self._source_ids(tokenizer, [pair.source for pair in pairs])
         targets = tokenizer(text_target=[pair.target for pair in pairs], verbose=False)["input_ids"]
         return [
-            [self._row(source, target, tokenizer.eos_token_id)] if pair.target.strip() else []
+            [self._row(source, target, tokenizer.eos_token_id)] if source and pair.target.strip() else []
             for pair, source, target in zip(pairs, sources, targets, strict=True)
         ]
 

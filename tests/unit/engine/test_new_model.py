@@ -15,11 +15,13 @@ from engine.assemble import assemble
 from engine.data.library import DataLibrary
 from engine.errors import Cancelled, UserError
 from engine.home import Home
-from engine.messages import CreateModel
+from engine.librarian import Librarian
+from engine.messages import CreateModel, Progress
 from engine.model_library import ModelLibrary
 from engine.model_sizes import KINDS, check_sizes, num_parameters
 from engine.new_model import create_model, make_folder, make_weights
 from engine.recipe import Recipe, tasks_for
+from engine.service import Errand
 from tests.numerics.test_training import Recorder
 from tests.tiny_translator import import_rows, new_model, phrases
 
@@ -94,6 +96,13 @@ def test_a_child_makes_it_and_a_second_gets_another_id(poems: Home) -> None:
     assert {"reading", "creating"} <= set(phases)
     assert (first.id, first.title) == ("mine", "mine")
     assert not list(poems.downloads.glob("new-*/"))
+
+
+def test_the_librarian_makes_one_and_tells_how_far_it_is(poems: Home) -> None:
+    news: list[Any] = []
+    info = Librarian(poems).handlers()[CreateModel](request("encoder", name="Reader"), Errand(news.append))
+    assert (info.id, info.kind, info.path) == ("reader", "encoder", str(poems.models / "reader"))
+    assert any(isinstance(each, Progress) and each.phase == "creating" for each in news)
 
 
 def test_a_cancelled_one_leaves_nothing(poems: Home) -> None:
