@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,3 +204,31 @@ def test_starting_anew_leaves_what_is_below(bases: Path) -> None:
     assert float(weight.std()) == pytest.approx(model.config.initializer_range, rel=0.1)
     assert torch.equal(model.model.norm.weight, torch.ones(64))
     assert model.lm_head.weight is model.model.embed_tokens.weight
+
+
+@pytest.mark.parametrize("name", ["gpt2", "marian", "t5"])
+@pytest.mark.parametrize("method_name", ["lora", "dora", "pissa", "adalora", "vera", "ia3", "ln-tuning"])
+def test_it_starts_as_its_base_is_reloaded_and_merged_elsewhere_too(
+    method_name: str, name: str, tmp_path: Path
+) -> None:
+    """Transposed layers, and encoder-decoders: the same logits before, after reloading in peft, and merged."""
+    from peft import PeftModel
+
+    make, task, task_id = ARCHITECTURES[name]
+    torch.manual_seed(0)
+    plain = make().eval()
+    base, again = copy.deepcopy(plain), copy.deepcopy(plain)
+    method = method_named(method_name)
+    prepared = method.prepare(base, recipe_of(method_name), TinyTask(task.peft_type, task.head_names)).eval()
+    with torch.no_grad():
+        assert float((outputs_of(plain, task_id) - outputs_of(prepared, task_id)).abs().max()) <= 1e-4
+        for each in prepared.parameters():
+            if each.requires_grad:
+                each.add_(0.3 * torch.randn_like(each))
+        changed = outputs_of(prepared, task_id)
+        assert float((changed - outputs_of(plain, task_id)).abs().max()) > 2e-3
+        method.save(prepared, tmp_path)
+        reloaded = PeftModel.from_pretrained(again, tmp_path).eval()
+        assert float((changed - outputs_of(reloaded, task_id)).abs().max()) <= 1e-4
+        merged = method.merge(prepared)
+        assert float((changed - outputs_of(merged, task_id)).abs().max()) <= 1e-4
