@@ -5,6 +5,8 @@ Reads one LiveRun and draws it; changes nothing itself: what is asked of the run
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container
+
 import shiboken6
 from PySide6.QtCore import QPoint, Qt, Signal
 from PySide6.QtWidgets import (
@@ -18,6 +20,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from engine.metrics import METRICS
 from engine.processes import log_tail
 from gui.live_run import LiveRun
 from gui.models.curves import Array, Curves, smooth
@@ -32,6 +35,7 @@ from gui.workbench import Workbench
 
 SMOOTHING_KEY = "train/smoothing"
 DEFAULT_SMOOTHING = 60  # hundredths
+MOST_FIGURES = 3
 
 Points = tuple[Array, Array]
 
@@ -104,6 +108,10 @@ class LiveView(QWidget):
             grid.addWidget(plot, place // 2, place % 2)
             grid.setRowStretch(place // 2, 1)
             grid.setColumnStretch(place % 2, 1)
+        self.figures = Plot("On the held-out rows", "After the first validation.", _share, ceiling=1.0)
+        self.figures.hide()
+        grid.addWidget(self.figures, 2, 0, 1, 2)
+        grid.setRowStretch(2, 1)
         quarter = QWidget()
         quarter.setLayout(grid)
         self._across = QSplitter(Qt.Orientation.Horizontal)
@@ -178,6 +186,9 @@ class LiveView(QWidget):
         if len(gpu[0]):
             load.append(Curve("gpu_percent", "GPU", *gpu, series=1))
         self.small["load"].show_curves(load, x_end=end)
+        figures = figure_curves(self._run.series, self._curves.of)
+        self.figures.setVisible(bool(figures))
+        self.figures.show_curves(figures, x_end=end)
 
     def _loss_curves(self) -> list[Curve]:
         assert self._curves is not None
@@ -221,6 +232,19 @@ def loss_curves(train: Points, validation: Points, weight: float) -> list[Curve]
     smoothed = Curve("train_loss", "Training loss", steps, smooth(values, weight), "line", 0)
     raw = [Curve("train_loss_raw", "Training loss", steps, values, "raw", 0)] if weight else []
     return [*raw, smoothed, Curve("val_loss", "Validation loss", validation[0], validation[1], "points", 1)]
+
+
+def figure_curves(known: Container[str], points: Callable[[str], Points]) -> list[Curve]:
+    """The first figures of a run that are shares, as curves; of runs without such figures nothing."""
+    names = [name for name, metric in METRICS.items() if metric.format == "percent" and name in known]
+    return [
+        Curve(name, METRICS[name].title, *points(name), "line", place)
+        for place, name in enumerate(names[:MOST_FIGURES])
+    ]
+
+
+def _share(value: float) -> str:
+    return amount_percent(value)
 
 
 def _rate(value: float) -> str:
