@@ -48,6 +48,12 @@ GROUPS = {
     "machine": "Machine",
 }
 
+# What an empty field says where nothing is chosen for it.
+EMPTY_WORDS = {
+    "unfreeze_every_steps": "off",
+    "early_stopping_patience": "off",
+    "model_dropout": "as in the model",
+}
 EFFORT_WORDS = {"quick": "Quick", "balanced": "Balanced", "thorough": "Thorough"}
 SIMPLE = ("data", "model", "task", "method", "name")
 ADVANCED = tuple(key for key in FIELDS if key not in SIMPLE)
@@ -301,6 +307,8 @@ class RecipeForm(QWidget):
             field.set_placeholder(recipe_word(self.task) if self.task else tr("auto"))
         if key == "name":
             field.set_placeholder(self._own_name())
+        elif key in EMPTY_WORDS:
+            field.set_placeholder(tr(EMPTY_WORDS[key]))
         elif key in ADVANCED and self._default(key) is None:
             field.set_placeholder(
                 tr("auto ({value})", value=plain(automatic)) if automatic is not None else tr("auto")
