@@ -19,6 +19,7 @@ PHASES = {
     "judging-untrained": "Judging the model before tuning",
     "generating-untrained": "Writing replies of the model before tuning",
 }  # fmt: skip
+UNGRADED = ("causal-lm", "masked-lm")  # their rows are neither right nor wrong
 
 
 def add_commands(commands: Any, command: Any, count: Any, tasks: tuple[str, ...]) -> None:
@@ -149,8 +150,9 @@ def report_text(report: Report) -> str:
             for each in names
         ]
         rows.append((METRICS[name].title, figure_text(name, value), between, *compared))
+    wrong = "" if info.task in UNGRADED else f", {info.num_wrong:,} wrong"
     lines = [
-        f"{info.source_title} on {info.data} ({info.split}): {info.num_rows:,} rows, {info.num_wrong:,} wrong, "
+        f"{info.source_title} on {info.data} ({info.split}): {info.num_rows:,} rows{wrong}, "
         f"{duration_text(info.duration_s)}",
         "",
         table(head, rows, right=tuple(range(1, len(head)))),

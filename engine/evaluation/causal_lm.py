@@ -26,6 +26,10 @@ class CausalJudge(Judge):
     may_generate = True
     task: CausalLanguageModel
 
+    @property
+    def needs_training_rows(self) -> bool:
+        return False
+
     def judge(self, material: Material, asked: Asked, on_batch: OnBatch) -> Judgement:
         scores = score_tokens(self.task, material, self.task.token_losses, on_batch)
         nats, tokens, right = sums_of(scores)

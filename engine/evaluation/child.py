@@ -6,6 +6,7 @@ wrong. It is killed with all its memory when the evaluation is cancelled; the re
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import secrets
@@ -14,6 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from engine.errors import UserError
 from engine.home import Home
@@ -24,6 +27,7 @@ from engine.supervised import Staging, run_child
 
 ORDER, PROGRESS, OUTCOME, LOG = "order.json", "progress.json", "outcome.json", "child.log"
 TELL_S = 0.2
+NICENESS = 5
 log = logging.getLogger("tunebench.evaluation")
 OnProgress = Callable[[str, int, int, str], None]
 
@@ -99,6 +103,7 @@ def main(arguments: list[str]) -> int:
     order = Path(arguments[0])
     request = json.loads(order.read_text(encoding="utf-8"))
     teller = _Teller(order.parent)
+    _give_way()
     try:
         from transformers.utils import logging as transformers_logging
 
@@ -111,6 +116,15 @@ def main(arguments: list[str]) -> int:
         outcome = failed(error)
     _replace(order.with_name(OUTCOME), to_json(outcome))
     return 0
+
+
+def _give_way() -> None:
+    """The window and what a person does come first."""
+    with contextlib.suppress(psutil.AccessDenied):
+        if sys.platform == "win32":
+            psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
+        else:
+            psutil.Process().nice(NICENESS)
 
 
 class _Teller:

@@ -68,7 +68,7 @@ def evaluate(home: Home, order: EvaluateModel, progress: OnProgress, check: Call
     report = _report(info, judged, baselines, left_out, unknown, order)
     report = replace(
         report,
-        notes=tuple(_notes(subject, chosen, order, asked, judged, baselines)), environment=_environment(task, device),
+        notes=tuple(_notes(subject, chosen, order, asked, judged, baselines, judge.needs_training_rows)), environment=_environment(task, device),
     )  # fmt: skip
     check()
     ReportStore(home).save(report, judged.rows)
@@ -91,6 +91,8 @@ def _known_rows(
     Raises:
         UserError: "labels-unfit" if it knows none.
     """
+    if not judge.known_labels():
+        return chosen.places, {}, []
     known, strange = [], Counter[str]()
     for place in chosen.places:
         label = judge.unknown(chosen.dataset.example(place, subject.recipe.task))
@@ -244,7 +246,7 @@ def _add_groups(judged: Judgement) -> None:
 
 def _notes(
     subject: Subject, chosen: Chosen, order: EvaluateModel, asked: Asked, judged: Judgement,
-    baselines: dict[str, Figures],
+    baselines: dict[str, Figures], needs_training: bool,
 ) -> list[Failed]:  # fmt: skip
     """What a reader must know about the figures."""
     notes = []
@@ -269,7 +271,7 @@ def _notes(
     if asked.generate:
         count = sum(bool(row.prediction) for row in judged.rows)
         note("generated", "Figures of texts are over {count} replies.", count=count)
-    if order.with_baselines and not baselines:
+    if order.with_baselines and not baselines and needs_training and not chosen.train_places:
         note("no-baselines", "There are no training rows to learn a baseline from.")
     return notes
 

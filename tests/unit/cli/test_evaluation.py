@@ -39,7 +39,9 @@ def test_evaluate_prints_figures_and_saves_the_hard_rows(encoder_home: Home, tmp
     value = done.json
     assert list(value)[:5] == KEYS and value["num_rows"] == 80
     assert set(value["baselines"]) == {"majority", "tfidf", "untrained"}
-    assert value["intervals"]["accuracy"][0] <= value["metrics"]["accuracy"] <= value["intervals"]["accuracy"][1]
+    assert (
+        value["intervals"]["accuracy"][0] <= value["metrics"]["accuracy"] <= value["intervals"]["accuracy"][1]
+    )
     assert (Path(value["report"]) / "report.json").is_file()
     right = round(value["metrics"]["accuracy"] * 80)
     assert value["num_wrong"] == 80 - right

@@ -90,10 +90,14 @@ def test_figures_of_a_run_equal_scikit_learn_on_its_held_out_rows(classifier: tu
     metrics = report.info.metrics
     assert metrics["accuracy"] == pytest.approx(accuracy_score(truth, said))
     assert metrics["f1_macro"] == pytest.approx(f1_score(truth, said, average="macro"))
-    shares = np.asarray([[{p.label: p.score for p in row.probabilities}[label] for label in report.labels] for row in rows])
+    shares = np.asarray(
+        [[{p.label: p.score for p in row.probabilities}[label] for label in report.labels] for row in rows]
+    )
     expected = roc_auc_score(truth, shares, multi_class="ovr", labels=list(report.labels))
     assert metrics["auc"] == pytest.approx(expected)
-    assert [list(row) for row in report.confusion] == confusion_matrix(truth, said, labels=report.labels).tolist()
+    assert [list(row) for row in report.confusion] == confusion_matrix(
+        truth, said, labels=report.labels
+    ).tolist()
     right = [float(dict((p.label, p.score) for p in row.probabilities)[row.truth]) for row in rows]
     assert metrics["loss"] == pytest.approx(float(-np.log(right).mean()), abs=1e-5)
     low, high = report.intervals["accuracy"]
@@ -108,7 +112,9 @@ def test_the_last_validation_of_the_run_says_the_same(classifier: tuple[Home, st
     from engine.journal import read_journal
     from engine.messages import EvalFinished
 
-    evaluations = [entry.event for entry in read_journal(home.run(run))[0] if isinstance(entry.event, EvalFinished)]
+    evaluations = [
+        entry.event for entry in read_journal(home.run(run))[0] if isinstance(entry.event, EvalFinished)
+    ]
     report = judge(home, run)
     assert report.info.metrics["accuracy"] == pytest.approx(evaluations[-1].metrics["accuracy"])
     assert report.info.metrics["loss"] == pytest.approx(evaluations[-1].val_loss, abs=1e-5)
@@ -116,7 +122,26 @@ def test_the_last_validation_of_the_run_says_the_same(classifier: tuple[Home, st
     assert report.baselines["untrained"]["loss"] == pytest.approx(evaluations[0].val_loss, abs=1e-5)
 
 
-def test_baselines_stand_beside_and_are_kept(classifier: tuple[Home, str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", ["lora", "prompt"])
+def test_adapters_are_judged_with_what_they_have_learnt(trained_home: tuple[Home, str], method: str) -> None:
+    home, _run = trained_home
+    from engine.journal import read_journal
+    from engine.messages import EvalFinished
+
+    run = trained(home, model="tiny-encoder", data="reviews", num_steps=12, method=method, learning_rate=1e-2)
+    evaluations = [
+        entry.event for entry in read_journal(home.run(run))[0] if isinstance(entry.event, EvalFinished)
+    ]
+    report = judge(home, run)
+    assert report.info.metrics["loss"] == pytest.approx(evaluations[-1].val_loss, abs=1e-5)
+    assert abs(report.info.metrics["loss"] - report.baselines["untrained"]["loss"]) > 1e-3
+    checkpoint = judge(home, f"{run}@{evaluations[-1].step}", with_baselines=False)
+    assert checkpoint.info.metrics == report.info.metrics and checkpoint.info.run == run
+
+
+def test_baselines_stand_beside_and_are_kept(
+    classifier: tuple[Home, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     home, run = classifier
     first = judge(home, run)
     assert set(first.baselines) == {"majority", "tfidf", "untrained"}
@@ -155,7 +180,9 @@ def test_rows_are_filtered_and_ordered(classifier: tuple[Home, str]) -> None:
     report = judge(home, run, split="all")
     everything = rows_of(home, report)
     assert len(everything) == 120
-    assert [row.score for row in rows_of(home, report, order="best")] == sorted((r.score for r in everything), reverse=True)
+    assert [row.score for row in rows_of(home, report, order="best")] == sorted(
+        (r.score for r in everything), reverse=True
+    )
     assert rows_of(home, report, order="worst")[0].score == min(row.score for row in everything)
     wrong = rows_of(home, report, show="wrong")
     assert len(wrong) == report.info.num_wrong > 0 and all(row.error for row in wrong)
@@ -188,7 +215,9 @@ def test_the_hard_set_holds_the_wrong_rows_and_trains(classifier: tuple[Home, st
     assert refusal.value.code == "hard-set-name-taken"
 
 
-def test_labels_that_the_model_does_not_know_are_counted_or_refused(classifier: tuple[Home, str], tmp_path: Path) -> None:
+def test_labels_that_the_model_does_not_know_are_counted_or_refused(
+    classifier: tuple[Home, str], tmp_path: Path
+) -> None:
     home, run = classifier
     strange = [{"text": f"hello {n}", "label": "strange" if n % 4 == 0 else "good"} for n in range(20)]
     import_rows(home, tmp_path, "mixed", strange)
@@ -203,7 +232,9 @@ def test_labels_that_the_model_does_not_know_are_counted_or_refused(classifier: 
 
 def test_rows_of_another_shape_are_refused(classifier: tuple[Home, str], tmp_path: Path) -> None:
     home, run = classifier
-    import_rows(home, tmp_path, "replies", [{"prompt": f"number {n}?", "completion": "one"} for n in range(8)])
+    import_rows(
+        home, tmp_path, "replies", [{"prompt": f"number {n}?", "completion": "one"} for n in range(8)]
+    )
     with pytest.raises(UserError, match="cannot judge") as refusal:
         judge(home, run, data="replies")
     assert refusal.value.code == "rows-unfit"
@@ -243,13 +274,17 @@ def test_a_cancelled_child_leaves_nothing(classifier: tuple[Home, str]) -> None:
 
     with pytest.raises(Cancelled):
         evaluate_in_child(home, EvaluateModel(run), lambda *news: told.append(news), cancel)
-    assert told and not list(home.reports.glob("*")) and not [p for p in home.downloads.glob("*") if p.is_dir()]
+    assert (
+        told and not list(home.reports.glob("*")) and not [p for p in home.downloads.glob("*") if p.is_dir()]
+    )
 
 
 def test_a_child_gives_the_report_or_the_sentence(classifier: tuple[Home, str]) -> None:
     home, run = classifier
     told: list[Any] = []
-    done = evaluate_in_child(home, EvaluateModel(run, split="all"), lambda *news: told.append(news), lambda: None)
+    done = evaluate_in_child(
+        home, EvaluateModel(run, split="all"), lambda *news: told.append(news), lambda: None
+    )
     assert done.metrics == ReportStore(home).read(done.report).info.metrics and done.num_rows == 120
     assert {phase for phase, *_ in told} & {"loading", "judging"}
     with pytest.raises(UserError, match="There is no data set 'nowhere'") as refusal:
@@ -265,7 +300,14 @@ def test_several_labels_at_once(encoder_home: Home, tmp_path: Path) -> None:
         )
     ]  # fmt: skip
     import_rows(encoder_home, tmp_path, "several", rows)
-    run = trained(encoder_home, model="tiny-encoder", data="several", num_steps=60, learning_rate=2e-3, validation_fraction=0.3)
+    run = trained(
+        encoder_home,
+        model="tiny-encoder",
+        data="several",
+        num_steps=60,
+        learning_rate=2e-3,
+        validation_fraction=0.3,
+    )
     report = judge(encoder_home, run)
     found = rows_of(encoder_home, report)
     same = [set(row.truth.split(", ")) == set(row.prediction.split(", ")) for row in found]
@@ -293,14 +335,18 @@ def test_a_decoder_is_judged_by_its_losses(replies: tuple[Home, str]) -> None:
     from engine.journal import read_journal
     from engine.messages import EvalFinished
 
-    evaluations = [entry.event for entry in read_journal(home.run(run))[0] if isinstance(entry.event, EvalFinished)]
+    evaluations = [
+        entry.event for entry in read_journal(home.run(run))[0] if isinstance(entry.event, EvalFinished)
+    ]
     metrics = report.info.metrics
     assert metrics["loss"] == pytest.approx(evaluations[-1].val_loss, abs=2e-3)
     assert metrics["perplexity"] == pytest.approx(np.exp(metrics["loss"]))
     assert metrics["token_accuracy"] == pytest.approx(evaluations[-1].metrics["token_accuracy"], abs=0.02)
     assert report.baselines["untrained"]["loss"] == pytest.approx(evaluations[0].val_loss, abs=2e-3)
-    assert nats / metrics["loss"] == pytest.approx(round(nats / metrics["loss"]), abs=1e-3)  # a whole number of tokens
-    assert [row.truth for row in found][0].startswith("one two")
+    assert nats / metrics["loss"] == pytest.approx(
+        round(nats / metrics["loss"]), abs=1e-3
+    )  # a whole number of tokens
+    assert found[0].truth.startswith("one two")
     assert "".join(token.text for token in found[0].tokens).startswith("one two")
     worst = rows_of(home, report, order="worst")
     assert worst[0].loss == max(row.loss for row in found) and worst[0].error == "high-loss"
@@ -350,4 +396,7 @@ def test_the_numbers_are_those_of_the_model_itself(replies: tuple[Home, str]) ->
     with torch.no_grad():
         out = model(input_ids=torch.tensor([encoded.input_ids]), labels=torch.tensor([encoded.labels]))
     assert row.loss == pytest.approx(float(out.loss), abs=1e-5)
-    assert json.loads((ReportStore(home).folder(report.info.id) / "info.json").read_text())["task"] == "causal-lm"
+    assert (
+        json.loads((ReportStore(home).folder(report.info.id) / "info.json").read_text())["task"]
+        == "causal-lm"
+    )

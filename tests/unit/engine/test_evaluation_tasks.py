@@ -43,7 +43,10 @@ def judged(home: Home, **recipe: Any) -> tuple[Report, list[ReportRow], list[Eva
 
 def same(report: Report, evaluations: list[EvalFinished], *, tolerance: float = 1e-5) -> None:
     """The report says of the trained model what the run's last validation said, and of the untrained one its first."""
-    for found, event in ((report.info.metrics, evaluations[-1]), (report.baselines["untrained"], evaluations[0])):
+    for found, event in (
+        (report.info.metrics, evaluations[-1]),
+        (report.baselines["untrained"], evaluations[0]),
+    ):
         assert found["loss"] == pytest.approx(event.val_loss, abs=tolerance)
         for name, value in event.metrics.items():
             assert found[name] == pytest.approx(value, abs=tolerance), name

@@ -300,9 +300,9 @@ def test_an_evaluation_is_cancelled_and_a_refusal_is_shown_with_a_way_to_try_aga
     bench.librarian.hold.add(EvaluateModel)
     qtbot.waitUntil(lambda: view._stack.currentWidget() is view._empty)
     view.evaluate()
-    qtbot.waitUntil(lambda: view._progress.isVisible())
+    qtbot.waitUntil(view._progress.isVisible)
     qtbot.mouseClick(view._progress.cancel_button, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: view.evaluate_button.isEnabled())
+    qtbot.waitUntil(view.evaluate_button.isEnabled)
     assert not view._progress.isVisible() and not view._error.isVisible() and view.report is None
     bench.librarian.hold.clear()
     text = (
@@ -312,7 +312,7 @@ def test_an_evaluation_is_cancelled_and_a_refusal_is_shown_with_a_way_to_try_aga
         "split-empty", text, text, {"split": "test", "data": "support-desk"}
     )
     view.evaluate()
-    qtbot.waitUntil(lambda: view._error.isVisible())
+    qtbot.waitUntil(view._error.isVisible)
     assert "There are no test rows in 'support-desk'" in view._error.text.text()
     bench.librarian.refuse.clear()
     qtbot.mouseClick(view._error.retry_button, Qt.MouseButton.LeftButton)
