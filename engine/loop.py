@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from engine import messages as m
-from engine.batches import BatchPlan, EncodedRow
+from engine.batches import Batch, BatchPlan, EncodedRow
 from engine.checkpoint import (
     TrainingState,
     checkpoint_path,
@@ -30,6 +30,8 @@ from engine.checkpoint import (
 )
 from engine.device import peak_memory_bytes
 from engine.errors import UserError
+from engine.frozen_trunk import FOLDER_NAME as TRUNK_NAME
+from engine.frozen_trunk import trunk_of
 from engine.methods.method import Method
 from engine.models import RESULT_NAME
 from engine.recipe import Recipe
@@ -103,6 +105,7 @@ class Training:
         """
         num_steps = self.recipe.num_steps or 0
         clear_staging(self.folder)
+        self.keep_frozen_states()
         try:
             if resume_from is None:
                 self._evaluate()
@@ -121,6 +124,23 @@ class Training:
             self.outside.tell(m.RunStopped(self.state.step), durable=True)
             return
         self._write_result()
+        shutil.rmtree(self.folder / TRUNK_NAME, ignore_errors=True)
+
+    def keep_frozen_states(self) -> None:
+        """Send every row through the frozen layers once, where that is enough for the whole run."""
+        trunk = trunk_of(
+            self.task, self.model, self.recipe, device=self.device, rows=self.train_rows,
+            has_teacher=self.teacher is not None,
+            epochs=(self.recipe.num_steps or 0) / self.plan.steps_per_epoch,
+        )  # fmt: skip
+        if trunk is None:
+            return
+        (self.folder / TRUNK_NAME).mkdir(parents=True, exist_ok=True)
+        for name, rows in (("train", self.train_rows), ("val", self.val_rows)):
+            if rows:
+                file = self.folder / TRUNK_NAME / f"{name}.states"
+                trunk.keep(rows, file, lambda done, total: self._phase("preparing-data", done, total))
+        self.task.trunk = trunk
 
     def _train_step(self, step: int) -> None:
         """One optimiser step. Nothing is changed unless every number in it is finite."""
@@ -129,7 +149,7 @@ class Training:
         batches = [self.task.collate(self.train_rows, rows, self.device) for rows in self.plan.step(step)]
         num_targets = sum(batch.num_targets for batch in batches)
         self.strategies.begin_step(step)
-        loss_sum = sum(self.strategies.learn(batch, num_targets) for batch in batches)
+        loss_sum = sum(self._learn(batch, num_targets) for batch in batches)
         train_loss = loss_sum / max(1, num_targets)
         grad_norm = self.strategies.grad_norm()
         if not (math.isfinite(train_loss) and math.isfinite(grad_norm)):
@@ -148,6 +168,10 @@ class Training:
             )
         )  # fmt: skip
         self.outside.measure(step)
+
+    def _learn(self, batch: Batch, num_targets: int) -> float:
+        with self.task.known(self.train_rows, batch.rows):
+            return self.strategies.learn(batch, num_targets)
 
     def _look_and_save(self) -> None:
         """After a step: validation, samples and a checkpoint, where they are due."""

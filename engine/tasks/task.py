@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ from torch import Tensor
 from engine.batches import Batch, validation_batches
 from engine.data.dataset import Dataset
 from engine.data.examples import Example
+from engine.frozen_trunk import FrozenTrunk
 from engine.messages import Predicted
 from engine.metrics import METRICS
 from engine.recipe import Recipe
@@ -70,6 +72,7 @@ class Task(ABC):
         self.head_names: tuple[str, ...] = ()  # modules that are new and trained whole, whatever the method
         self.model: Any = None
         self.tokenizer: Any = None
+        self.trunk: FrozenTrunk | None = None  # what is frozen and need not be computed for every batch
 
     @classmethod
     def learn_facts(cls, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
@@ -125,6 +128,10 @@ class Task(ABC):
 
     # ------------------------------------------------------------------------------- for tasks to share
 
+    def known(self, rows: Sequence[Any], positions: Sequence[int]) -> AbstractContextManager[None]:
+        """Inside, the model is called with a batch of just these rows; what is known of them is not computed again."""
+        return nullcontext() if self.trunk is None else self.trunk.standing_in(rows, positions)
+
     @torch.no_grad()
     def over_batches(
         self,
@@ -139,7 +146,8 @@ class Task(ABC):
         batches = validation_batches([len(row.input_ids) for row in rows], EVAL_BATCH_ROWS)
         for done, positions in enumerate(batches):
             on_batch(done, len(batches))
-            take(self.collate(rows, positions, device))
+            with self.known(rows, positions):
+                take(self.collate(rows, positions, device))
         self.model.train(was_training)
 
 
