@@ -86,6 +86,11 @@ class StepForm(QWidget):
         values = {name: field.read() for name, field in self._fields.items()}
         return {name: value for name, value in values.items() if value != self._default(name)}
 
+    def lacks_model(self) -> bool:
+        """Whether a model has yet to be named."""
+        fields = self._fields.values()
+        return any(field.setting.type == "model" and not field.read().strip() for field in fields)
+
     def control(self, name: str) -> QWidget:
         """The control of a setting."""
         return self._fields[name].row.control

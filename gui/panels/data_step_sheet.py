@@ -75,6 +75,7 @@ class StepSheet(QWidget):
         self._form_column.setVisible(bool(kind.settings))
         self._preview = None
         self._error.dismiss()
+        self._stack.setCurrentWidget(self._waiting)
         self._write()
         self.look()
 
@@ -127,7 +128,10 @@ class StepSheet(QWidget):
         )
         if self._stopped.button is not None:
             set_role(self._stopped.button, "")  # Apply is the primary one
-        for page in (self._waiting, self._nothing, self._changes, self._stopped):
+        self._modelless = EmptyState(
+            "models", "Choose a model first", "This step works with a model of yours, or with one in a folder."
+        )
+        for page in (self._waiting, self._nothing, self._changes, self._stopped, self._modelless):
             self._stack.addWidget(page)
         for widget in (self._amount, self._counts, self._some):
             layout.addWidget(widget)
@@ -155,10 +159,14 @@ class StepSheet(QWidget):
         self._write_foot()
 
     def look(self) -> None:
-        """Ask what the step would do with the settings as they are."""
+        """Ask what the step would do with the settings as they are, once it has the models that it needs."""
         self._abandon()
         self._error.dismiss()
         self.form.forget_wrong()
+        if self.form.lacks_model():
+            self._write()
+            self._stack.setCurrentWidget(self._modelless)
+            return
         self._ask(PreviewStep, "Looking at every row", self._on_preview)
 
     def apply(self) -> None:
@@ -249,7 +257,6 @@ class StepSheet(QWidget):
         self._title.setText(tr(self._kind.title))
         self._sentence.setText(tr(self._kind.sentence))
         preview = self._preview
-        self._stack.setCurrentWidget(self._waiting)
         for words in (self._amount, self._counts, self._some):
             words.setVisible(preview is not None)
         if preview is not None:

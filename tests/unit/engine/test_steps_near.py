@@ -41,7 +41,8 @@ def test_what_is_left_out_is_in_no_pair(threshold: float):
     every = pairs(texts, threshold, np.zeros(len(texts), bool))
     assert pairs(texts, threshold, unlike) == every
     assert every
-    assert unlike.mean() > (0.3 if threshold >= 0.8 else 0.0)
+    if threshold >= 0.8:  # below, texts of the same "word" share a band with some other by chance
+        assert unlike.mean() > 0.3
 
 
 @settings(max_examples=50, deadline=None)

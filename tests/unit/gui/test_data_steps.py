@@ -553,7 +553,15 @@ def test_a_real_data_set_is_cleaned_edited_undone_and_exported(
         sheet = panel._step_sheet
         for kind in kinds:
             choose_step(qtbot, panel, kind)
-            qtbot.waitUntil(lambda: sheet._preview is not None or sheet._error.isVisible(), timeout=30_000)
+            is_modelless = kind in ("token-length", "back-translate")
+            qtbot.waitUntil(
+                lambda: (
+                    sheet._modelless.isVisible()
+                    if is_modelless
+                    else sheet._preview is not None or sheet._error.isVisible()
+                ),
+                timeout=30_000,
+            )
             qtbot.keyClick(sheet, Qt.Key.Key_Escape)
 
         choose_step(qtbot, panel, "clean")
