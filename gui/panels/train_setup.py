@@ -24,6 +24,7 @@ from engine.messages import (
 from engine.recipe import tasks_for
 from gui.icons import set_picture
 from gui.panels.train_estimate import Estimate
+from gui.panels.train_methods import MethodsSheet
 from gui.panels.train_preflight import PreflightCard
 from gui.sentences import is_cancelled
 from gui.service import Ticket
@@ -59,8 +60,12 @@ class SetupView(QWidget):
         self.preflight = PreflightCard(workbench)
         self.preflight.changes_wanted.connect(self.choose)
         self.preview = TokenPreview(workbench)
+        self.methods = MethodsSheet(workbench)
+        self.methods.method_wanted.connect(lambda method: self.choose({"method": method}))
+        self.methods.left.connect(self._on_compared)
         self._build()
         self.form.changed.connect(self._on_form)
+        self.form.changed.connect(self._leave_methods)
         workbench.library_changed.connect(self.reload)
         language.changed.connect(self._show_libraries)
         self.reload()
@@ -68,7 +73,8 @@ class SetupView(QWidget):
     @property
     def is_ready(self) -> bool:
         """Whether the recipe holds, and its model and data are on this machine."""
-        return all(self._is_listed) and not self.missing() and not self.form.problems
+        is_comparing = self._sheets.currentWidget() is self.methods
+        return all(self._is_listed) and not is_comparing and not self.missing() and not self.form.problems
 
     def missing(self) -> list[str]:
         """What is not there yet, of "model" and "data"."""
@@ -110,6 +116,24 @@ class SetupView(QWidget):
             on_failed=self._on_not_got,
         )
 
+    def compare_methods(self) -> None:
+        """Every method beside the others, for the recipe as it stands."""
+        recipe = self.form.recipe()
+        if recipe is not None and not self.missing():
+            self.methods.begin(recipe)
+            self._sheets.setCurrentWidget(self.methods)
+            self._tell_ready()
+
+    def _leave_methods(self) -> None:
+        """What is compared belongs to the recipe as it was."""
+        if self._sheets.currentWidget() is self.methods:
+            self.methods.leave()
+
+    def _on_compared(self) -> None:
+        self._sheets.setCurrentWidget(self._set_up)
+        self.form.field("method").setFocus()
+        self._tell_ready()
+
     def go(self, place: str) -> None:
         self._workbench.go.emit(place, None)
 
@@ -142,11 +166,23 @@ class SetupView(QWidget):
         right.addWidget(self.estimate)
         right.addWidget(self.preflight)
         right.addWidget(self._right, 1)
-        row = QHBoxLayout(self)
+        self._set_up = QWidget()
+        row = QHBoxLayout(self._set_up)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(20)
         row.addWidget(left)
         row.addLayout(right, 1)
+        self._sheets = QStackedWidget()
+        self._sheets.addWidget(self._set_up)
+        self._sheets.addWidget(self.methods)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(self._sheets)
+        self.compare_button = button(
+            "Compare methods", self.compare_methods, role="link",
+            tip="Says of every method what it would take here, and which to begin with",
+        )  # fmt: skip
+        self.form.row("method").add_beside(self.compare_button)
 
     # ------------------------------------------------------------------------------------ answering
 
@@ -214,6 +250,10 @@ class SetupView(QWidget):
         self.preflight.show_for(recipe if is_whole else None)
         if recipe is not None and not missing:
             self.preview.show_for(recipe.data, recipe.model, recipe.to_dict())
+        self.compare_button.setEnabled(is_whole)
+        self._tell_ready()
+
+    def _tell_ready(self) -> None:
         if self.is_ready != self._was_ready:
             self._was_ready = self.is_ready
             self.ready_changed.emit(self.is_ready)

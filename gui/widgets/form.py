@@ -40,6 +40,16 @@ class FormRow:
         self._on_reset = slot
         self._resettable = True
 
+    def add_beside(self, widget: QWidget) -> None:
+        """Something at the control's right, in the place of the dot and the reset, which this row then has not."""
+        for mark in (self.dot, self.reset_button):
+            policy = mark.sizePolicy()
+            policy.setRetainSizeWhenHidden(False)
+            mark.setSizePolicy(policy)
+        across = self.line.layout()
+        if across is not None:
+            across.addWidget(widget)
+
     def set_changed(self, changed: bool) -> None:
         self.dot.setVisible(changed)
         self.reset_button.setVisible(changed and self._resettable)
