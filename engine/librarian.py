@@ -17,6 +17,7 @@ from typing import Any
 
 from engine import messages as m
 from engine.errors import UserError
+from engine.gallery import all_recipes
 from engine.home import Home
 from engine.model_library import TRASH_PREFIX, ModelLibrary
 from engine.preflight import preflight, tune
@@ -47,6 +48,7 @@ class Librarian:
             m.AddModel: self._add_model,
             m.GetHubModel: self._get_hub_model,
             m.CreateModel: self._create_model,
+            m.ListRecipes: self._list_recipes,
             m.DeleteModel: self._delete_model,
             m.RestoreFromTrash: self._restore,
             m.DescribeMachine: self._describe_machine,
@@ -65,6 +67,9 @@ class Librarian:
 
     def _list_models(self, _request: m.ListModels, _errand: Errand) -> m.ModelList:
         return m.ModelList(tuple(self._models.list()), tuple(self._models.starters()))
+
+    def _list_recipes(self, _request: m.ListRecipes, _errand: Errand) -> m.RecipeList:
+        return m.RecipeList(tuple(one.info(self._home) for one in all_recipes()))
 
     def _list_data(self, _request: m.ListData, _errand: Errand) -> m.DataList:
         starters = [starter.info(self._home) for starter in all_starters() if starter.kind == "data"]

@@ -960,6 +960,53 @@ class CreateModel:
 
 
 @dataclass(frozen=True)
+class ListRecipes:
+    """-> RecipeList: the gallery of recipes that ship, in its order."""
+
+
+@dataclass(frozen=True)
+class RecipeInfo:
+    """A recipe of the gallery: what it shows, and what of it is here. `recipe` holds its fields.
+
+    `minutes` is about how long it takes on two cores. `needs` are the ids of starters to fetch first; `new_model` is
+    made from the data, once that is here, where the recipe's model is one from scratch and is not made yet.
+    `better` says which other model would do better, `warning` what its result must not be used for.
+    """
+
+    id: str
+    title: str
+    title_zh: str
+    shows: str
+    shows_zh: str
+    task: str
+    method: str
+    model: str
+    model_title: str
+    model_title_zh: str
+    data: str
+    data_title: str
+    data_title_zh: str
+    licence: str
+    num_rows: int
+    minutes: float
+    has_model: bool
+    has_data: bool
+    download_bytes: int
+    recipe: dict[str, Any]
+    needs: tuple[str, ...] = ()
+    new_model: CreateModel | None = None
+    better: str = ""
+    better_zh: str = ""
+    warning: str = ""
+    warning_zh: str = ""
+
+
+@dataclass(frozen=True)
+class RecipeList:
+    recipes: tuple[RecipeInfo, ...]
+
+
+@dataclass(frozen=True)
 class DeleteModel:
     """-> Done. Moves it to the trash."""
 
@@ -1468,6 +1515,7 @@ class Failed:
 LibrarianRequest = (
     ImportData | PreviewData | ListData | ReadRows | ReadIssues | SetRoles | RenameData | DeleteData
     | ViewTokens | CountTokens | ListModels | GetStarter | AddModel | GetHubModel | CreateModel | DeleteModel
+    | ListRecipes
     | RestoreFromTrash | DescribeMachine | EstimateRun | PreflightRun | TuneForMachine
     | ListLabels | ListSteps | PreviewStep | ApplyStep | SetSteps
     | EditCell | AddRow | DeleteRows | ExportData | DescribeData | ReadIssueRow | FixIssue | ReplaceValue

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import UserError
+from engine.gallery import new_model_named
 from engine.home import Home
+from engine.messages import CreateModel
 from engine.model_folder import describe, read_config, read_header, weight_files
 from engine.model_library import ModelLibrary
+from engine.model_sizes import inner_width, num_parameters
 from engine.starters import all_starters
 
 EMBEDDING = re.compile(r"(embed|lm_head|wte|wpe|output\.weight|position)", re.IGNORECASE)
@@ -50,7 +53,7 @@ class ModelShape:
 
 
 def shape_of_folder(home: Home, model: str) -> ModelShape | None:
-    """The shape of a model that is here; None if it is a starter that is not.
+    """The shape of a model that is here; None if it is a starter, or a recipe's new model, that is not.
 
     Raises:
         UserError: "model-not-found", or what is broken in its folder.
@@ -60,6 +63,8 @@ def shape_of_folder(home: Home, model: str) -> ModelShape | None:
         folder = library.path(model)
     except UserError:
         if any(starter.id == model and starter.kind == "model" for starter in all_starters()):
+            return None
+        if new_model_named(model) is not None:
             return None
         raise
     info = library.info(model) if folder.parent == home.models else None
@@ -85,6 +90,8 @@ def shape_of_folder(home: Home, model: str) -> ModelShape | None:
 
 def shape_of_starter(id: str) -> ModelShape:
     """The shape of a starter model before it is fetched, from the sizes in its description (a Llama)."""
+    if (request := new_model_named(id)) is not None:
+        return _shape_of_new(request)
     starter = next(starter for starter in all_starters() if starter.id == id)
     config = starter.config
     sizes = _widths(config)
@@ -99,6 +106,19 @@ def shape_of_starter(id: str) -> ModelShape:
         body_parameters=max(1, starter.num_parameters - sizes["vocabulary_size"] * width),
         linear={name: size * layers for name, size in one.items()}, languages=starter.languages,
         tokenizer_bytes=TOKENIZER_BYTES, folder=None, download_bytes=starter.num_bytes, **sizes,
+    )  # fmt: skip
+
+
+def _shape_of_new(request: CreateModel) -> ModelShape:
+    """The shape of a model from scratch before it is made; all its weights are trained, so none get an adapter."""
+    parameters = num_parameters(request)
+    layers = request.num_layers * (2 if request.kind == "encoder-decoder" else 1)
+    return ModelShape(
+        title=request.name, kind=request.kind, num_parameters=parameters,
+        body_parameters=max(1, parameters - request.vocabulary_size * request.width),
+        vocabulary_size=request.vocabulary_size, width=request.width,
+        inner_width=inner_width(request.kind, request.width), num_layers=layers, languages=(),
+        tokenizer_bytes=TOKENIZER_BYTES, folder=None,
     )  # fmt: skip
 
 

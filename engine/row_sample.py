@@ -29,7 +29,7 @@ from engine.data.library import DataLibrary
 from engine.errors import UserError
 from engine.home import Home
 from engine.recipe import Recipe, kind_of_config, num_pieces, tasks_for
-from engine.starters import all_starters
+from engine.starters import Starter, all_starters
 
 SAMPLE_ROWS = 200
 CHARACTERS_PER_TOKEN = 4.3  # of English in a vocabulary of some 50,000; measured on the support-desk rows
@@ -75,7 +75,7 @@ def sample_of_dataset(home: Home, recipe: Recipe, model: Path | None) -> RowSamp
     try:
         dataset = library.open(recipe.data)
     except UserError:
-        if _starter_rows(recipe.data) is not None:
+        if _data_starter(recipe.data) is not None:
             return None
         raise
     places = range(0, len(dataset), max(1, len(dataset) // SAMPLE_ROWS))[:SAMPLE_ROWS]
@@ -93,20 +93,44 @@ def sample_of_dataset(home: Home, recipe: Recipe, model: Path | None) -> RowSamp
 
 
 def sample_of_starter(recipe: Recipe) -> RowSample:
-    """The rows of a data starter that ships with the program, before it is imported."""
-    path = _starter_rows(recipe.data)
-    assert path is not None  # sample_of_dataset said so
-    with path.open(encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines if line.strip()]
-    texts = [(str(row.get("prompt", "")), str(row.get("completion", ""))) for row in rows]
-    return _from_characters(len(rows), texts[:SAMPLE_ROWS], recipe, download_bytes=0)
+    """The rows of a data starter before it is imported; of one in a package as many as it is known to hold, of the
+    length that they are known to have."""
+    starter = _data_starter(recipe.data)
+    assert starter is not None  # sample_of_dataset said so
+    if starter.package:
+        sample = _from_description(starter, recipe)
+    else:
+        with starter.rows_file.open(encoding="utf-8") as lines:
+            rows = [json.loads(line) for line in lines if line.strip()]
+        texts = [_row_texts(row) for row in rows[:SAMPLE_ROWS]]
+        sample = _from_characters(len(rows), texts, recipe, download_bytes=0)
+    task = recipe.task or "causal-lm"
+    return sample if task == "causal-lm" else replace(sample, task=task, trained_share=1.0)
 
 
-def _starter_rows(name: str) -> Path | None:
-    for starter in all_starters():
-        if starter.id == name and starter.kind == "data" and not starter.package:
-            return starter.rows_file
-    return None
+def _from_description(starter: Starter, recipe: Recipe) -> RowSample:
+    """Rows of a package: of the length that they are known to have, some as long as may be."""
+    return RowSample(
+        num_rows=starter.num_rows,
+        mean_tokens=min(starter.mean_tokens, recipe.max_seq_len),
+        longest=recipe.max_seq_len,
+        trained_share=1.0,
+        truncated_share=0.0,
+        chinese_share=starter.languages.count("zh") / max(1, len(starter.languages)),
+        download_bytes=starter.num_bytes,
+    )
+
+
+def _row_texts(row: dict[str, Any]) -> tuple[str, str]:
+    """What is read and what is to be learnt in a row of a starter's file, whatever its shape."""
+    if "prompt" in row:
+        return str(row["prompt"]), str(row.get("completion", ""))
+    read = ["\n".join(map(str, value)) if isinstance(value, list) else value for value in row.values()]
+    return "", "\n".join(value for value in read if isinstance(value, str))
+
+
+def _data_starter(name: str) -> Starter | None:
+    return next((one for one in all_starters() if one.id == name and one.kind == "data"), None)
 
 
 def _task_of(recipe: Recipe, dataset: Dataset, model: Path | None) -> str:

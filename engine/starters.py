@@ -39,7 +39,8 @@ class Starter:
 
     `num_bytes` is what is downloaded, `installed_bytes` what it takes up afterwards. `members` maps the name
     of a file in the library to its place inside the package; `gguf` names the one of them that is converted.
-    `rows` names the way in which data files of a package become rows, see `engine.data`.
+    `distinct` takes each text of plain data files once, `num_rows` and `mean_tokens` stand in for rows that
+    are not here yet.
     """
 
     id: str
@@ -62,11 +63,21 @@ class Starter:
     members: dict[str, str] = field(default_factory=dict)
     model_kind: str = ""
     config: dict[str, int] = field(default_factory=dict)
+    distinct: bool = False
+    num_rows: int = 0
+    mean_tokens: float = 0.0
 
     @property
     def rows_file(self) -> Path:
         """Where the rows of a data starter that ships with the program lie."""
         return STARTERS_FOLDER / f"{self.id}.jsonl"
+
+    def count_rows(self) -> int:
+        """Rows of a data starter: those of its file, or as many as its package is known to give."""
+        if self.package:
+            return self.num_rows
+        with self.rows_file.open(encoding="utf-8") as lines:
+            return sum(1 for line in lines if line.strip())
 
     @property
     def is_sdist(self) -> bool:

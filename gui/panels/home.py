@@ -26,6 +26,7 @@ from gui.workbench import Workbench
 from storage.records import RunRecord
 
 RECIPES = Path(__file__).resolve().parent.parent.parent / "assets" / "recipes"
+FIRST_RECIPE = "support-desk"
 MOST_RUNS = 6
 AT_WORK = ("queued", "running", "paused")
 
@@ -75,13 +76,12 @@ class HomePanel(Page):
         column.body.setContentsMargins(0, 0, 4, 0)
         column.body.addWidget(self.errors)
         column.body.addWidget(self.runs)
-        for path in sorted(RECIPES.glob("*.toml")):
-            try:
-                card = RecipeCard(self._workbench, path.stem, Recipe.load(path))
-            except UserError as wrong:
-                self.errors.show_error(wrong)
-                continue
-            self.cards[path.stem] = card
+        try:
+            card = RecipeCard(self._workbench, FIRST_RECIPE, Recipe.load(RECIPES / f"{FIRST_RECIPE}.toml"))
+        except UserError as wrong:
+            self.errors.show_error(wrong)
+        else:
+            self.cards[FIRST_RECIPE] = card
             column.body.addWidget(card)
         column.body.addWidget(self.machine)
         column.body.addStretch(1)
