@@ -126,7 +126,7 @@ class ReportView(QWidget):
             "Lets the model answer 100 rows and compares its words; takes a while.",
         )
         for box, name, length in (
-            (self.data_box, "Data set", 12), (self.split_box, "Which rows", 10), (self.report_box, "Reports", 18),
+            (self.data_box, "Data set", 12), (self.split_box, "Which rows", 10), (self.report_box, "Reports", 22),
         ):  # fmt: skip
             bind(box.setAccessibleName, name)
             bind(box.setToolTip, name)

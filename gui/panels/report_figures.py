@@ -6,18 +6,20 @@ from collections.abc import Sequence
 
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
-from engine.messages import Report, ReportCurve
+from engine.messages import Report
 from gui.models.facts import Fact, FactsModel
 from gui.panels.report_words import difference, figure, main_format
+from gui.theme import theme
 from gui.widgets.numbers import amount_count, amount_loss, amount_percent
 from gui.widgets.plot import Curve, Plot
+from gui.widgets.plot_canvas import LegendEntry
 from gui.widgets.table import ROW_HEIGHT, Table
 from gui.widgets.text import label
 from gui.words import bind, tr
 
 MOST_BASELINES = 4
 MOST_CLASSES_SEEN = 12
-MOST_CURVES = 8
+MOST_CURVES = 3
 PLOT_HEIGHT = 230
 TITLES = ("Figure", "This model", "Range (95 %)")
 
@@ -29,7 +31,7 @@ class FiguresTable(QWidget):
         super().__init__()
         self.model = FactsModel(TITLES + ("",) * MOST_BASELINES)
         self.table = Table()
-        self.table.set_model(self.model, (200, 100, 150, *[185] * MOST_BASELINES), sortable=False)
+        self.table.set_model(self.model, (180, 96, 146, *[194] * MOST_BASELINES), sortable=False)
         bind(self.table.setAccessibleName, "Figures")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -114,7 +116,7 @@ class ClassTable(QWidget):
 
 
 class Plots(QWidget):
-    """ROC, precision over recall and calibration; of many classes those that do worst."""
+    """ROC, precision over recall and calibration; of many classes those that do worst, named once for both curves."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,19 +128,47 @@ class Plots(QWidget):
         self.roc.reads = "{step} % false alarms"
         self.precision.reads = "{step} % found"
         self.calibration.reads = "{step} % sure"
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
+        row = QHBoxLayout()
         row.setSpacing(8)
         for plot in (self.roc, self.precision, self.calibration):
+            plot.has_legend = False
             plot.setMinimumSize(200, PLOT_HEIGHT)
             row.addWidget(plot, 1)
+        self._legend = QHBoxLayout()
+        self._legend.setSpacing(16)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(6)
+        column.addLayout(row)
+        column.addLayout(self._legend)
+        self._others = label("", "quiet", wraps=True)
+        column.addWidget(self._others)
+        theme.changed.connect(self.update)
 
     def show_report(self, report: Report) -> None:
-        id = report.info.id
-        self.roc.show_curves(_curves(id, _of_kind(report, "roc")))
-        self.precision.show_curves(_curves(id, _of_kind(report, "precision-recall")))
+        classes = _drawn_classes(report)
+        self.roc.show_curves(_curves(report, "roc", classes))
+        self.precision.show_curves(_curves(report, "precision-recall", classes))
         self.calibration.show_curves(_calibration(report))
+        areas = {curve.label: curve.area for curve in report.curves if curve.kind == "roc"}
+        self._name(
+            [f"{label} (AUC {amount_percent(areas.get(label))})" for label in classes],
+            len(report.labels) - len(classes) if len(report.labels) > 2 else 0,
+        )
         self.setVisible(bool(report.curves or report.calibration))
+
+    def _name(self, names: Sequence[str], num_others: int) -> None:
+        """One legend for both plots of classes."""
+        while (item := self._legend.takeAt(0)) is not None:
+            if (widget := item.widget()) is not None:
+                widget.deleteLater()
+        for number, name in enumerate(names):
+            entry = LegendEntry(name, "line", number)
+            entry.setToolTip(name)
+            self._legend.addWidget(entry)
+        self._legend.addStretch(1)
+        self._others.setText(tr("{count} classes that do better are not drawn.", count=f"{num_others:,}"))
+        self._others.setVisible(num_others > 0)
 
 
 def fit_height(table: Table, num_rows: int) -> None:
@@ -147,24 +177,24 @@ def fit_height(table: Table, num_rows: int) -> None:
     table.setFixedHeight(header + ROW_HEIGHT * max(1, num_rows) + 2 * table.frameWidth() + 12)
 
 
-def _of_kind(report: Report, kind: str) -> list[ReportCurve]:
-    """The curves of a kind: of two classes one says all, of many those that do worst."""
-    curves = [curve for curve in report.curves if curve.kind == kind]
+def _drawn_classes(report: Report) -> list[str]:
+    """Of two classes one says all, of many those that do worst are seen."""
+    curves = [curve for curve in report.curves if curve.kind == "roc"]
     if len(report.labels) == 2 and len(curves) == 2:
-        return curves[1:]
-    return sorted(curves, key=lambda curve: curve.area)[:MOST_CURVES]
+        curves = curves[1:]
+    return [curve.label for curve in sorted(curves, key=lambda curve: curve.area)[:MOST_CURVES]]
 
 
-def _curves(report: str, curves: Sequence[ReportCurve]) -> list[Curve]:
+def _curves(report: Report, kind: str, classes: Sequence[str]) -> list[Curve]:
     """Shares of the axis below are drawn as percent."""
     import numpy as np
 
     return [
         Curve(
-            f"{report} {curve.label}", f"{curve.label} ({amount_percent(curve.area)})",
-            np.asarray(curve.x, float) * 100, np.asarray(curve.y, float), series=number,
+            f"{report.info.id} {curve.label}", curve.label, np.asarray(curve.x, float) * 100,
+            np.asarray(curve.y, float), series=classes.index(curve.label),
         )
-        for number, curve in enumerate(curves)
+        for curve in report.curves if curve.kind == kind and curve.label in classes
     ]  # fmt: skip
 
 
@@ -179,6 +209,6 @@ def _calibration(report: Report) -> list[Curve]:
     right = np.asarray([each[4] for each in bins], float)
     ideal = np.asarray([0.0, 100.0])
     return [
-        Curve(f"{report.info.id} ideal", "As sure as right", ideal, ideal / 100, series=1),
+        Curve(f"{report.info.id} ideal", "As sure as right", ideal, ideal / 100, kind="raw"),
         Curve(f"{report.info.id} bins", "This model", sure, right, kind="points", series=0),
     ]

@@ -77,6 +77,7 @@ class Plot(QFrame):
     """Curves over steps. `mark_chosen(step, place on the screen)` when a diamond is clicked."""
 
     mark_chosen = Signal(int, QPoint)
+    has_legend = True  # a plot whose curves are named elsewhere, for several plots at once, needs none
     reads = "Step {step}"  # the English sentence of a place on the axis below; a plot of something else has its own
 
     def __init__(
@@ -317,7 +318,7 @@ class Plot(QFrame):
         )
 
     def _draw_legend(self) -> None:
-        if self._small:
+        if self._small or not self.has_legend:
             return
         wanted = [(c.label, c.kind, c.series) for c in self._curves if c.kind != "raw" and len(c.x)]
         if wanted == self._named:
