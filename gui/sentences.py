@@ -6,6 +6,7 @@ import traceback
 from typing import Any
 
 from engine.errors import TunebenchError
+from gui.recipe_words import recipe_word
 from gui.words import language, tr
 
 
@@ -42,8 +43,8 @@ def report(error: Any) -> str:
 
 
 def _filled(template: str, fields: dict[str, Any]) -> str:
-    """The translated template with its fields; a field that is itself a sentence is translated too."""
-    values = {key: _field(value) for key, value in fields.items()}
+    """The translated template with its fields; a method has its name; a field that is a sentence is translated."""
+    values = {key: _field(key, value) for key, value in fields.items()}
     text = language.translate(template)
     try:
         return text.format(**values) if values else text
@@ -55,7 +56,9 @@ def _filled(template: str, fields: dict[str, Any]) -> str:
         return text
 
 
-def _field(value: Any) -> Any:
+def _field(key: str, value: Any) -> Any:
+    if key == "method":
+        return recipe_word(str(value))
     if isinstance(value, str) and value.endswith("."):
         return language.translate(value)
     return value

@@ -136,6 +136,22 @@ METRICS_OF_TASK: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """The figures that a task can give, the one that says most first."""
 
+_OF_REPLIES = frozenset(
+    {"rougeL", "rouge1", "rouge2", "bleu", "chrf", "exact_match", "length_ratio"}
+)  # only an evaluation writes replies
+
+
+def figures_of_validation(task: str) -> tuple[str, ...]:
+    """The figures that each validation of a run measures, the one that says most first; of an unknown task the loss."""
+    names = METRICS_OF_TASK.get(task, ("loss",))
+    return tuple(name for name in names if task == "question-answering" or name not in _OF_REPLIES)
+
+
+def main_figure(task: str) -> str:
+    """The figure by which runs of a task are told apart; "loss" where nothing says more."""
+    return figures_of_validation(task)[0]
+
+
 BASELINES: dict[str, str] = {
     "majority": "Most frequent class",
     "tfidf": "Word counts (TF-IDF and logistic regression)",

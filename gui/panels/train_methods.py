@@ -26,7 +26,7 @@ from gui.recipe_words import recipe_word
 from gui.sentences import is_cancelled, sentence
 from gui.service import Ticket
 from gui.theme import theme
-from gui.widgets.numbers import about_duration, amount_bytes, amount_count
+from gui.widgets.numbers import amount_bytes, amount_count, amount_duration
 from gui.widgets.page import button, line
 from gui.widgets.states import EmptyState, ErrorCard, ProgressLine
 from gui.widgets.table import Table
@@ -36,7 +36,7 @@ from gui.workbench import Workbench
 
 Index = QModelIndex | QPersistentModelIndex
 COLUMNS = ("Method", "Learns", "Memory", "Time", "Merges", "What speaks for it, or against it", "")
-WIDTHS = (150, 84, 84, 96, 70, 320, 84)
+WIDTHS = (172, 84, 84, 84, 70, 320, 76)
 WHY, USE = COLUMNS.index("What speaks for it, or against it"), len(COLUMNS) - 1
 EXPORT_WORDS = {
     "model": "a whole model",
@@ -131,6 +131,7 @@ class MethodsSheet(QWidget):
         self.progress = ProgressLine()
         self.table = Table()
         self.table.set_model(self.model, WIDTHS, sortable=False)
+        self.table.setTextElideMode(Qt.TextElideMode.ElideRight)
         self.table.setSelectionMode(Table.SelectionMode.SingleSelection)
         header = self.table.horizontalHeader()
         header.setStretchLastSection(False)
@@ -242,12 +243,13 @@ class MethodsSheet(QWidget):
 
 
 class MethodsModel(QAbstractTableModel):
-    """The advice as a table, in its own order."""
+    """The advice as a table: its pick, then the others in its own order."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._advice: MethodAdvice | None = None
         self._current = ""
+        self._rows: list[AdvisedMethod] = []
         language.changed.connect(self._repaint)
         theme.changed.connect(self._repaint)
 
@@ -256,17 +258,17 @@ class MethodsModel(QAbstractTableModel):
         if (advice, current) != (self._advice, self._current):
             self.beginResetModel()
             self._advice, self._current = advice, current
+            self._rows = sorted(advice.rows, key=lambda advised: advised.method != advice.pick)
             self.endResetModel()
 
     def row(self, row: int) -> AdvisedMethod:
-        assert self._advice is not None
-        return self._advice.rows[row]
+        return self._rows[row]
 
     def is_current(self, row: int) -> bool:
         return self.row(row).method == self._current
 
     def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008 - Qt's own signature
-        return 0 if parent.isValid() or self._advice is None else len(self._advice.rows)
+        return 0 if parent.isValid() else len(self._rows)
 
     def columnCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008 - Qt's own signature
         return 0 if parent.isValid() else len(COLUMNS)
@@ -299,8 +301,8 @@ class MethodsModel(QAbstractTableModel):
             recipe_word(advised.method),
             amount_count(advised.num_trained_parameters) if is_counted else "–",
             amount_bytes(advised.memory_bytes) if is_counted else "–",
-            about_duration(advised.seconds) if is_counted else "–",
-            tr("yes") if advised.can_merge else tr("no"),
+            amount_duration(advised.seconds) if is_counted else "–",
+            (tr("yes") if advised.can_merge else tr("no")) if is_counted else "–",
             sentence(advised.why),
             tr("Chosen") if advised.method == self._current else "",
         )

@@ -203,7 +203,8 @@ class SetupView(QWidget):
 
     def _show_libraries(self) -> None:
         models = [
-            Choice(info.id, info.title, amount_count(info.num_parameters)) for info in self._models.values()
+            Choice(info.id, info.title, tr("{count} parameters", count=amount_count(info.num_parameters)))
+            for info in self._models.values()
         ]
         data = [Choice(info.name, info.title or info.name, _rows(info)) for info in self._data.values()]
         for starter in self._starters.values():

@@ -17,6 +17,7 @@ from typing import Any
 from PySide6.QtCore import QSettings, Signal
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
+from engine.metrics import METRICS, figures_of_validation
 from engine.recipe import EFFORTS, FIELDS, Problem, Recipe, RecipeError
 from gui.icons import set_icon
 from gui.recipe_words import METHOD_TIPS, METHOD_WORDS, WORDS, recipe_word
@@ -54,6 +55,7 @@ EMPTY_WORDS = {
     "early_stopping_patience": "off",
     "model_dropout": "as in the model",
 }
+LOSSES = ("loss", "perplexity")  # as the validation loss orders runs, they would
 EFFORT_WORDS = {"quick": "Quick", "balanced": "Balanced", "thorough": "Thorough"}
 SIMPLE = ("data", "model", "task", "method", "name")
 ADVANCED = tuple(key for key in FIELDS if key not in SIMPLE)
@@ -119,8 +121,9 @@ class RecipeForm(QWidget):
         self.set_value(key, self._default(key))
 
     def set_libraries(self, data: Sequence[Choice], models: Sequence[Choice]) -> None:
-        """What there is to choose from; what is chosen stays."""
-        for key, choices in (("data", data), ("model", models)):
+        """What there is to choose from; what is chosen stays. Any of the models can teach."""
+        teachers = [Choice("", tr("None")), *models]
+        for key, choices in (("data", data), ("model", models), ("teacher", teachers)):
             field = self._fields[key]
             assert isinstance(field, ChoiceField)
             field.set_choices(choices)
@@ -162,6 +165,7 @@ class RecipeForm(QWidget):
 
     def refresh(self) -> None:
         """Write anew what depends on the values: placeholders, dots, sentences, which fields there are."""
+        self._offer_figures()
         self.problems = self._find_problems()
         automatic = self._automatic()
         for key, row in self._rows.items():
@@ -293,6 +297,19 @@ class RecipeForm(QWidget):
 
     # --------------------------------------------------------------------------------------- writing
 
+    def _offer_figures(self) -> None:
+        """The best checkpoint goes by what this task's validation measures; another task's figure is dropped."""
+        field = self._fields["best_by"]
+        assert isinstance(field, ChoiceField)
+        figures = [name for name in figures_of_validation(self.task) if name not in LOSSES]
+        choices = [Choice("val_loss", tr("Validation loss"))]
+        choices += [Choice(name, tr(METRICS[name].title), tr(METRICS[name].help)) for name in figures]
+        chosen = field.value()
+        field.clear()
+        field.set_choices(choices)
+        is_unknown = bool(self.task) and chosen not in ("val_loss", *figures)
+        field.set_value("val_loss" if is_unknown or not chosen else chosen)
+
     def _write_row(self, key: str, automatic: Any) -> None:
         row, field, rules = self._rows[key], self._fields[key], FIELDS[key].metadata
         mine = [problem for problem in self.problems if problem.key == key]
@@ -313,6 +330,8 @@ class RecipeForm(QWidget):
             field.set_placeholder(
                 tr("auto ({value})", value=plain(automatic)) if automatic is not None else tr("auto")
             )
+        elif key == "teacher":
+            field.set_placeholder(tr("None"))
         elif key in ADVANCED and isinstance(field, TextField):
             field.set_placeholder(plain(self._default(key)))
         elif key == "sample_prompts":
@@ -441,6 +460,8 @@ def _control(key: str) -> Field:
     rules = FIELDS[key].metadata
     if rules["choices"]:
         return WordField({value: WORDS[value] for value in rules["choices"]})
+    if key in ("teacher", "best_by"):  # what there is to choose from comes with the library and the task
+        return ChoiceField()
     kind = _kind(key)
     if kind is bool:
         return SwitchField()

@@ -167,7 +167,7 @@ class TokenPreview(QWidget):
         bind(self._number.setToolTip, "Type a row number to go there")
         self._number.valueChanged.connect(self._on_number_typed)
         self._of_label = label("", "quiet")
-        self._facts = label()
+        self._facts = ElidedLabel()
         self._warning = label("", "warn")
         self._row_word = label("", "quiet")
         for widget in (self._previous, self._next, self._row_word, self._number, self._of_label):

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QSettings, Qt
 
-from engine.recipe import EFFORTS, FIELDS, Recipe
-from gui.widgets.recipe_fields import Choice
+from engine.metrics import METRICS, figures_of_validation
+from engine.recipe import EFFORTS, FIELDS, TASKS, Recipe
 from gui.recipe_words import METHOD_TIPS, WORDS
-from gui.widgets.recipe_form import ADVANCED, EFFORT_WORDS, GROUPS, SIMPLE, RecipeForm
+from gui.widgets.recipe_fields import Choice
+from gui.widgets.recipe_form import ADVANCED, EFFORT_WORDS, GROUPS, LOSSES, SIMPLE, RecipeForm
 from gui.words import CATALOGUES, language
 
 SHIPPED = sorted((Path(__file__).parents[3] / "assets" / "recipes").glob("*.toml"))
@@ -165,4 +166,50 @@ def test_a_memory_of_another_version_gives_the_defaults(qtbot, tmp_path):
     settings.setValue("train/last_choices", json.dumps({"values": {"no_such_key": 1}, "effort": "quick"}))
     form = RecipeForm(settings)
     qtbot.addWidget(form)
+    assert form.recipe() == Recipe()
+
+
+def items(form: RecipeForm, key: str) -> list[str]:
+    field = form.field(key)
+    return [field.itemText(place) for place in range(field.count())]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_task_has_its_own_figures_to_go_by_and_only_its_own_fields(form, task):
+    form.set_tasks((task,))
+    expected = [METRICS[name].title for name in figures_of_validation(task) if name not in LOSSES]
+    assert items(form, "best_by") == ["Validation loss", *expected]
+    for key in ADVANCED:
+        rules = FIELDS[key].metadata
+        if "lora" not in rules["methods"] or task not in rules["tasks"]:
+            assert form.row(key).control.isHidden(), key
+    shown = [
+        key
+        for key in ("data", "model", "task", "method", "effort", "name")
+        if not form.row(key).control.isHidden()
+    ]
+    assert shown == ["data", "model", "method", "effort", "name"]
+    assert form.recipe() == Recipe()
+
+
+def test_the_figure_of_another_task_is_dropped(form):
+    form.set_tasks(("text-classification", "causal-lm"))
+    assert not form.row("task").control.isHidden()
+    form.set_value("best_by", "accuracy")
+    assert form.recipe().best_by == "accuracy" and form.changed_keys == ["best_by"]
+    language.use("zh_CN")
+    assert items(form, "best_by")[:2] == ["验证损失", "准确率"] and form.recipe().best_by == "accuracy"
+    form.set_value("task", "causal-lm")
+    assert form.recipe().best_by == "val_loss"
+
+
+def test_a_teacher_is_one_of_the_models_or_none(form):
+    form.set_libraries([], [Choice("m", "Model M"), Choice("large", "Model L")])
+    assert items(form, "teacher") == ["None", "Model M", "Model L"]
+    assert form.recipe().teacher == "" and "teacher" not in form.changed_keys
+    form.set_value("teacher", "large")
+    assert form.recipe().teacher == "large" and "teacher" in form.changed_keys
+    field = form.field("teacher")
+    field.setCurrentIndex(0)
+    field.activated.emit(0)
     assert form.recipe() == Recipe()

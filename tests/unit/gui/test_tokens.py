@@ -153,7 +153,7 @@ def test_it_shows_rows_walks_and_jumps(preview: TokenPreview, qtbot) -> None:
     preview.show_for("reviews", MODEL.id, RECIPE)
     qtbot.waitUntil(lambda: shows(preview, 0))
     assert not preview._previous.isEnabled()
-    assert "47.5 %" in preview._facts.text()
+    assert "47.5 %" in preview._facts.whole_text()
     qtbot.mouseClick(preview._next, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: shows(preview, 1))
     qtbot.waitUntil(lambda: preview._of_label.text() == "of 90")
@@ -233,8 +233,8 @@ def test_the_language_switches_live(preview: TokenPreview, qtbot) -> None:
     qtbot.waitUntil(lambda: preview._statistics is not None)
     language.use("zh_CN")
     try:
-        assert "参与训练" in preview._facts.text()
+        assert "参与训练" in preview._facts.whole_text()
         assert "词元" in preview._flow.accessibleName()
     finally:
         language.use("en")
-    assert "trained" in preview._facts.text()
+    assert "trained" in preview._facts.whole_text()

@@ -162,4 +162,4 @@ def test_it_fits_a_small_window_in_both_languages(qtbot: Any, sheet: MethodsShee
         qtbot.wait(50)
         assert clipped_texts(sheet) == [], code
     assert cells(sheet, 1)[0] != "Houlsby adapters"
-    assert sheet.pick.text().startswith("建议先用 LoRA")
+    assert sheet.pick.text().startswith("建议先用“LoRA”")
