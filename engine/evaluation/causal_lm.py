@@ -44,7 +44,7 @@ class CausalJudge(Judge):
     # --------------------------------------------------------------------------------------------- rows
 
     def _rows(self, material: Material, scores: Sequence[TokenScores]) -> list[ReportRow]:
-        is_hard = hard_rows([each.loss for each in scores])
+        is_hard = hard_rows([each.loss if each.ids else 0.0 for each in scores])
         pieces = [len(rows) for rows in material.rows_of()]
         found = []
         for number, (row, score) in enumerate(zip(material.rows, scores, strict=True)):
@@ -55,8 +55,8 @@ class CausalJudge(Judge):
             found.append(
                 ReportRow(
                     position=material.places[owner], inputs=inputs, truth=truth, prediction="",
-                    score=math.exp(-score.loss), error="high-loss" if is_hard[number] else "",
-                    length=len(row.input_ids), loss=score.loss, group=material.groups[owner],
+                    score=math.exp(-score.loss) if score.ids else 0.0, error="high-loss" if is_hard[number] else "",
+                    length=len(row.input_ids), loss=score.loss if score.ids else None, group=material.groups[owner],
                     tokens=pieces_of(self.task.tokenizer, score),
                 )
             )  # fmt: skip

@@ -39,7 +39,7 @@ class MaskedJudge(Judge):
         judged.intervals = plain(language_modelling_intervals(nats, tokens, right, seed=asked.seed))
         if self.task.recipe.next_sentence:
             del judged.intervals["loss"]  # which is that of hidden words alone
-        is_hard = hard_rows([each.loss if tokens else 0.0 for each in scores])
+        is_hard = hard_rows([each.loss if each.ids else 0.0 for each in scores])
         for number, (row, score) in enumerate(zip(material.rows, scores, strict=True)):
             owner = material.owners[number]
             example = material.examples[owner]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -57,7 +58,7 @@ class ClassificationJudge(Judge):
     def known_labels(self) -> Sequence[str]:
         return self.task.labels
 
-    @property
+    @functools.cached_property
     def _labels(self) -> dict[str, int]:
         return {label: place for place, label in enumerate(self.task.labels)}
 

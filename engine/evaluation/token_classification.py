@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -37,7 +38,7 @@ class TaggingJudge(Judge):
     def known_labels(self) -> Sequence[str]:
         return self.task.tags
 
-    @property
+    @functools.cached_property
     def _tags(self) -> dict[str, int]:
         return {tag: place for place, tag in enumerate(self.task.tags)}
 
