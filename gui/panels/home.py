@@ -1,4 +1,4 @@
-"""Home: what this machine can do, the first recipe, and the runs of late.
+"""Home: what this machine can do, the first recipe, more of them, and the runs of late.
 
 Owns the way from an empty home to a set-up run: it fetches what the recipe needs and hands over to Train.
 """
@@ -16,6 +16,7 @@ from engine.messages import DescribeMachine, Failed, MachineInfo
 from engine.recipe import Recipe
 from gui.icons import set_picture
 from gui.models.runs import STATUS_WORDS
+from gui.panels.home_gallery import Gallery
 from gui.panels.home_recipe import RecipeCard
 from gui.widgets.numbers import amount_bytes, amount_loss, when
 from gui.widgets.page import Page, ScrollColumn, button, line
@@ -44,6 +45,7 @@ class HomePanel(Page):
         self.machine = _MachineRow()
         self.runs = _RecentRuns(workbench)
         self.cards: dict[str, RecipeCard] = {}
+        self.gallery = Gallery(workbench, FIRST_RECIPE)
         self._build()
         workbench.history_changed.connect(self.refresh_runs)
         workbench.library_changed.connect(self.refresh_cards)
@@ -67,6 +69,7 @@ class HomePanel(Page):
     def refresh_cards(self) -> None:
         for card in self.cards.values():
             card.refresh()
+        self.gallery.refresh()
 
     # ------------------------------------------------------------------------------------- building
 
@@ -83,6 +86,7 @@ class HomePanel(Page):
         else:
             self.cards[FIRST_RECIPE] = card
             column.body.addWidget(card)
+        column.body.addWidget(self.gallery)
         column.body.addWidget(self.machine)
         column.body.addStretch(1)
         self.body.addWidget(column, 1)

@@ -40,6 +40,7 @@ from engine.messages import (
     ListData,
     ListDataTrash,
     ListModels,
+    ListRecipes,
     ListSteps,
     ModelInfo,
     ModelList,
@@ -48,6 +49,7 @@ from engine.messages import (
     Progress,
     ReadIssues,
     ReadRows,
+    RecipeList,
     RenameData,
     RestoreFromTrash,
     RowIssue,
@@ -284,6 +286,12 @@ class FakeLibrarian(Service):
 
     def _answer_ListModels(self, _request: ListModels, _tell: Any) -> ModelList:
         return ModelList(tuple(self.models), tuple(self.starters))
+
+    def _answer_ListRecipes(self, _request: ListRecipes, _tell: Any) -> RecipeList:
+        from engine.gallery import all_recipes
+        from engine.home import Home
+
+        return RecipeList(tuple(one.info(Home(Path("no-home"))) for one in all_recipes()))
 
     def _answer_PreviewData(self, request: PreviewData, _tell: Any) -> DataPreview:
         rows = tuple(row_text(position) for position in range(48))
