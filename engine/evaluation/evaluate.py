@@ -66,10 +66,8 @@ def evaluate(home: Home, order: EvaluateModel, progress: OnProgress, check: Call
     _add_groups(judged)
     info = _info(order, subject, chosen, judged, time.monotonic() - started)
     report = _report(info, judged, baselines, left_out, unknown, order)
-    report = replace(
-        report,
-        notes=tuple(_notes(subject, chosen, order, asked, judged, baselines, judge.needs_training_rows)), environment=_environment(task, device),
-    )  # fmt: skip
+    notes = _notes(subject, chosen, order, asked, judged, baselines, judge.needs_training_rows)
+    report = replace(report, notes=tuple(notes), environment=_environment(task, device))
     check()
     ReportStore(home).save(report, judged.rows)
     return report

@@ -123,8 +123,8 @@ def test_the_last_validation_of_the_run_says_the_same(classifier: tuple[Home, st
 
 
 @pytest.mark.parametrize("method", ["lora", "prompt"])
-def test_adapters_are_judged_with_what_they_have_learnt(trained_home: tuple[Home, str], method: str) -> None:
-    home, _run = trained_home
+def test_adapters_are_judged_with_what_they_have_learnt(classifier: tuple[Home, str], method: str) -> None:
+    home, _run = classifier
     from engine.journal import read_journal
     from engine.messages import EvalFinished
 
