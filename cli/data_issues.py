@@ -49,6 +49,7 @@ def add_actions(actions: Any, command: Callable[..., Any], pair: Callable[[str],
     )
     fix.add_argument("--skip", default="", metavar="CODE|[FILE:]ROW", help="leave these out on purpose")
     fix.add_argument("--unskip", default="", metavar="CODE|[FILE:]ROW", help="take that back")
+    fix.add_argument("--undo", action="store_true", help="take the last --row or --replace back")
     roles = command(
         actions, "roles", "give columns other roles; rows that fit come back, others are listed",
         "  python main.py data roles replies --role prompt=question --role ignore=topic\n",
@@ -127,11 +128,17 @@ def _fix(options: argparse.Namespace, home: Home, terminal: Terminal) -> None:
 
     library = DataLibrary(home)
     desk, name = IssueDesk(library), options.name
-    wanted = [bool(options.row), bool(options.replace), bool(options.skip), bool(options.unskip)]
+    wanted = [
+        bool(options.row),
+        bool(options.replace),
+        bool(options.skip),
+        bool(options.unskip),
+        options.undo,
+    ]
     if sum(wanted) != 1 or (options.row and not options.values):
         raise UsageError(
             "fix-unclear",
-            "Say one of: --row ROW --set COLUMN=VALUE, --replace COLUMN VALUE NEW, --skip or --unskip.",
+            "Say one of: --row ROW --set COLUMN=VALUE, --replace COLUMN VALUE NEW, --skip, --unskip or --undo.",
         )
     if options.row:
         file, row = _place(library.info(name), options.row)
@@ -139,6 +146,8 @@ def _fix(options: argparse.Namespace, home: Home, terminal: Terminal) -> None:
     elif options.replace:
         column, value, new_value = options.replace
         info = desk.replace(name, column, value, new_value, terminal.progress).info
+    elif options.undo:
+        info = desk.undo(name)
     else:
         word, skipped = options.skip or options.unskip, bool(options.skip)
         if word in desk.codes(name):

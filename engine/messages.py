@@ -510,6 +510,13 @@ class ReplaceValue:
 
 
 @dataclass(frozen=True)
+class UndoMend:
+    """-> DatasetInfo. Takes the last fix or replacement back; "undo-gone" if the data set was changed since."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class SkipIssues:
     """-> DatasetInfo. Marks issues as seen: by `rows` (each "file", row), or all of a code. `skipped` False undoes it.
 
@@ -1519,7 +1526,7 @@ LibrarianRequest = (
     | RestoreFromTrash | DescribeMachine | EstimateRun | PreflightRun | TuneForMachine
     | ListLabels | ListSteps | PreviewStep | ApplyStep | SetSteps
     | EditCell | AddRow | DeleteRows | ExportData | DescribeData | ReadIssueRow | FixIssue | ReplaceValue
-    | SkipIssues | ExportIssues | ListDataTrash | EmptyDataTrash | LookUpHubData | ImportHubData
+    | UndoMend | SkipIssues | ExportIssues | ListDataTrash | EmptyDataTrash | LookUpHubData | ImportHubData
     | EvaluateModel | ListReports | ReadReport | ReadReportRows | SaveHardSet | DeleteReport
     | AdviseMethods
 )  # fmt: skip

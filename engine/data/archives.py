@@ -17,14 +17,24 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from engine.data.sources import FREE_BYTES, MAX_RATIO, Source, bomb, data_suffix
+from engine.data.sources import readable as readable_text
+from engine.data.split_names import split_word
 from engine.errors import UserError
 
 MAX_MEMBERS = 20_000
+SHOWN_SKIPPED = 5
 TAR_NAMES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz")
 TEXTS = (".txt", ".md", ".text")
 # What lies beside data: the cards of `datasets` folders, and words about the data.
-BESIDE = ("dataset_info.json", "dataset_infos.json", "state.json", "dataset_dict.json", "package.json", "manifest.json")
+BESIDE = (
+    "dataset_info.json",
+    "dataset_infos.json",
+    "state.json",
+    "dataset_dict.json",
+    "package.json",
+    "manifest.json",
+)
 WORDS_BESIDE = ("license", "licence", "readme", "copying", "notice", "changelog", "authors")
 # File names that are labels by themselves.
 LABEL_NAMES = {
@@ -97,11 +107,26 @@ def contents_of(path: Path, readable: tuple[str, ...]) -> Contents:
             found.skipped.append(f"{member.name}: a text beside tables")
     found.sources = _as_sources(path, tables or data)
     if not found.sources:
-        raise UserError(
-            "archive-empty", "{file} holds no data file. Expected one of {formats}. Nothing was imported.",
-            file=path.name, formats=", ".join(sorted({suffix[1:].upper() for suffix in readable})),
-        )  # fmt: skip
+        raise _empty(path, found.skipped, readable)
     return found
+
+
+def _empty(path: Path, skipped: list[str], readable: tuple[str, ...]) -> UserError:
+    """That no data is in it, and what was passed over with the reason, if anything was."""
+    formats = ", ".join(sorted({suffix[1:].upper() for suffix in readable}))
+    if not skipped:
+        return UserError(
+            "archive-empty", "{file} holds no data file. Expected one of {formats}. Nothing was imported.",
+            file=path.name, formats=formats,
+        )  # fmt: skip
+    shown = "; ".join(name[:120] for name in skipped[:SHOWN_SKIPPED]) + (
+        "; …" if len(skipped) > SHOWN_SKIPPED else ""
+    )
+    return UserError(
+        "archive-empty",
+        "{file} holds no data file that can be read ({skipped}). Expected one of {formats}. Nothing was imported.",
+        file=path.name, skipped=readable_text(shown), formats=formats,
+    )  # fmt: skip
 
 
 def label_columns(names: list[str]) -> dict[str, str]:
@@ -117,7 +142,8 @@ def _as_sources(path: Path, members: list[Member]) -> list[Source]:
     folders = {member.name: PurePosixPath(member.name).parent.name for member in members}
     is_text = all(data_suffix(member.name) in TEXTS for member in members)
     above = {PurePosixPath(member.name).parent.parent for member in members}
-    if is_text and len(above) == 1 and all(folders.values()) and len(set(folders.values())) > 1:
+    is_one_level = len(above) == 1 or all(split_word(folder.name) for folder in above)  # train/pos, test/pos
+    if is_text and is_one_level and all(folders.values()) and len(set(folders.values())) > 1:
         labels = folders
     unit = "file" if labels is folders else ""
     return [

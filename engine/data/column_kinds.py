@@ -52,6 +52,11 @@ def holds_text(column: str, rows: Rows) -> bool:
     return bool(values) and len(texts) * 2 > len(values)
 
 
+def holds_some_text(column: str, rows: Rows) -> bool:
+    """Whether the column holds any text that is no number."""
+    return any(isinstance(value, str) and value and not _is_number(value) for value in _values(column, rows))
+
+
 def holds_scores(column: str, rows: Rows) -> bool:
     """Whether the column holds numbers of which some lie between two whole ones."""
     values = [str(value) for value in _values(column, rows) if not isinstance(value, bool) and value != ""]
@@ -83,7 +88,7 @@ def are_labels(column: str, rows: Rows, *, is_named: bool = True) -> bool:
 
 
 def are_tags(tokens: str, tags: str, rows: Rows) -> bool:
-    """Whether most rows have as many tags as words."""
+    """Whether most rows have as many tags as words; where both are lists, whether more than a few have."""
     pairs = [
         (row[tokens], row[tags]) for row in rows if row.get(tokens) is not None and row.get(tags) is not None
     ]
@@ -94,7 +99,8 @@ def are_tags(tokens: str, tags: str, rows: Rows) -> bool:
         except RowProblem:
             continue
     is_listed = any(list_in(words) is not None or len(str(words).split()) > 1 for words, _ in pairs if words)
-    return bool(pairs) and is_listed and fits * 2 > len(pairs)
+    are_lists = all(isinstance(value, list) for pair in pairs for value in pair)
+    return bool(pairs) and is_listed and fits * (4 if are_lists else 2) > len(pairs)
 
 
 def answers_stand_in(answers: str, context: str, start: str, rows: Rows) -> bool:

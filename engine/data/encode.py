@@ -16,7 +16,7 @@ import numpy as np
 
 from engine.data.chat_text import Rendered, render, special_tokens
 from engine.data.dataset import Dataset
-from engine.data.examples import Conversation, Example, PlainText
+from engine.data.examples import Example, PlainText
 from engine.errors import UserError
 from engine.recipe import Recipe
 

@@ -16,6 +16,7 @@ from engine.data.archives import BESIDE, TAR_NAMES, WORDS_BESIDE
 from engine.data.library import DataLibrary, Origin
 from engine.data.readers import READERS, sources_of
 from engine.data.sources import Source, data_suffix
+from engine.data.split_names import split_of, split_word
 from engine.errors import UserError
 from engine.home import Home
 from engine.hub import FOLDER_NAME, REPO_NAME, HubPlan, run_order, sums_of
@@ -25,12 +26,6 @@ from engine.supervised import Staging
 OnProgress = Callable[[str, int, int, str], None]
 Check = Callable[[], None]
 PREFIX = "hub:"
-SPLITS = {
-    "train": "train", "training": "train",
-    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
-    "eval": "validation",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 # Where a data set lies in several formats it is the same rows again: the first of these that is there is taken.
 FAMILIES = (
     (".parquet",), (".arrow", ".feather"), (".jsonl", ".ndjson"), (".json",), (".csv", ".tsv", ".tab"),
@@ -131,11 +126,11 @@ def _subsets(card: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, dic
     files = _of_one_format([name for name in sizes if sizes[name] and _is_readable(name)])
     by_folder: dict[str, list[str]] = {}
     for name in files:
-        parts = [part for part in PurePosixPath(name).parts[:-1] if part != "data" and not _split_word(part)]
+        parts = [part for part in PurePosixPath(name).parts[:-1] if part != "data" and not split_word(part)]
         by_folder.setdefault("/".join(parts), []).append(name)
     is_parted = len(by_folder) > 1 and "" not in by_folder
     groups = by_folder if is_parted else {"": files}
-    return {group: {name: _split_of(name) for name in names} for group, names in groups.items() if names}
+    return {group: {name: split_of(name) for name in names} for group, names in groups.items() if names}
 
 
 def _declared(configs: Any, names: list[str]) -> dict[str, dict[str, str]]:
@@ -149,7 +144,7 @@ def _declared(configs: Any, names: list[str]) -> dict[str, dict[str, str]]:
             for pattern in patterns:
                 for name in fnmatch.filter(names, str(pattern).removeprefix("./")):
                     if _is_readable(name):
-                        files.setdefault(name, _split_word(split) or _split_of(name))
+                        files.setdefault(name, split_word(split) or split_of(name))
         kept = _of_one_format(list(files))
         if kept:
             found[str(entry.get("config_name") or "")] = {name: files[name] for name in kept}
@@ -190,15 +185,6 @@ def _of_one_format(names: list[str]) -> list[str]:
     families = {_family(name) for name in names}
     best = next((family for family in FAMILIES if family in families), ())
     return [name for name in names if _family(name) == best]
-
-
-def _split_of(name: str) -> str:
-    """The split that a file's name says, or else one of its folders; "" if none does."""
-    return next((split for part in reversed(PurePosixPath(name).parts) if (split := _split_word(part))), "")
-
-
-def _split_word(text: str) -> str:
-    return next((SPLITS[word] for word in re.split(r"[^a-z]+", text.lower()) if word in SPLITS), "")
 
 
 def _sources(folder: Path, plan: HubPlan) -> list[Source]:

@@ -87,7 +87,7 @@ class IssueDesk:
                 else:
                     yield at, item
 
-        return self._library.rework(name, change, progress=progress, check=check)
+        return self._library.rework(name, change, can_be_undone=True, progress=progress, check=check)
 
     def replace(
         self, name: str, column: str, value: str, new_value: str,
@@ -122,7 +122,11 @@ class IssueDesk:
                     column=column,
                 )  # fmt: skip
 
-        return self._library.rework(name, change, progress=progress, check=check)
+        return self._library.rework(name, change, can_be_undone=True, progress=progress, check=check)
+
+    def undo(self, name: str) -> DatasetInfo:
+        """Take the last fix or replacement back. Raises UserError "undo-gone"."""
+        return self._library.undo_rework(name)
 
     def skip(
         self, name: str, rows: Collection[tuple[str, int]] = (), code: str = "", *, skipped: bool = True

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from engine.data.issue_fixes import IssueDesk
 from engine.data.library import DataLibrary
+from engine.data.staging import forget_every_undo
 from engine.home import Home
 from engine.messages import (
     DatasetInfo,
@@ -23,6 +24,7 @@ from engine.messages import (
     ReadIssues,
     ReplaceValue,
     SkipIssues,
+    UndoMend,
 )
 from engine.service import Errand, Handlers
 
@@ -37,6 +39,7 @@ def handlers(
         ReadIssueRow: desk.row,
         FixIssue: desk.fix,
         ReplaceValue: desk.replace,
+        UndoMend: desk.undo,
         SkipIssues: desk.skip,
         ExportIssues: desk.export,
         ListDataTrash: desk.trash,
@@ -51,6 +54,7 @@ class _Desk:
         self._let_go = let_go
         self._shorten = shorten
         self._library = DataLibrary(home)
+        forget_every_undo(home.data)  # the window that could have asked for them is closed
         self._issues = IssueDesk(self._library)
 
     def read(self, request: ReadIssues, errand: Errand) -> IssuesPage:
@@ -80,6 +84,10 @@ class _Desk:
             request.name, request.column, request.value, request.new_value, errand.progress, errand.check
         )
         return self._shorten(report)
+
+    def undo(self, request: UndoMend, errand: Errand) -> DatasetInfo:
+        self._let_go()
+        return self._issues.undo(request.name)
 
     def skip(self, request: SkipIssues, errand: Errand) -> DatasetInfo:
         return self._issues.skip(request.name, request.rows, request.code, skipped=request.skipped)

@@ -15,6 +15,7 @@ from engine.data.issues import RowProblem
 from engine.data.json_elements import elements
 from engine.data.rows import Row
 from engine.data.sources import BROKEN, Source, encoding_name
+from engine.data.split_names import COLUMN, SPLITS
 from engine.errors import UserError
 from engine.messages import RowIssue
 
@@ -213,10 +214,10 @@ def _rows_of(source: Source, value: Any) -> Iterator[Row | RowIssue]:
 
 def list_of_rows(value: Any) -> list[Any] | None:
     """The rows in a JSON value: itself, the list under one of its names, its columns turned, or it as the only row."""
-    if isinstance(value, list):
-        return value
-    if not isinstance(value, dict) or not value:
-        return None
+    if isinstance(value, list) or not isinstance(value, dict) or not value:
+        return value if isinstance(value, list) else None
+    if (splits := _rows_of_splits(value)) is not None:
+        return splits
     lists = {key: item for key, item in value.items() if isinstance(item, list)}
     for key in (*LIST_KEYS, *(lists if len(lists) == 1 else ())):
         if key in lists and (not lists[key] or isinstance(lists[key][0], dict | list)) and len(value) < 8:
@@ -226,6 +227,19 @@ def list_of_rows(value: Any) -> list[Any] | None:
     if all(isinstance(item, dict) for item in value.values()):
         return _turned_columns(value)
     return None if lists else [value]
+
+
+def _rows_of_splits(value: dict[str, Any]) -> list[Any] | None:
+    """The rows of {"train": [{…}, …], "test": [{…}, …]}, alone or under one name, each with the split that it is of."""
+    if len(value) == 1 and isinstance(inner := next(iter(value.values())), dict) and inner:
+        value = inner
+    if len(value) < 2 or not all(
+        key.lower() in SPLITS and isinstance(rows, list) for key, rows in value.items()
+    ):
+        return None
+    if not all(isinstance(row, dict) for rows in value.values() for row in rows):
+        return None
+    return [{COLUMN: SPLITS[key.lower()], **row} for key, rows in value.items() for row in rows]
 
 
 def _turned_columns(value: dict[str, dict[str, Any]]) -> list[Any] | None:

@@ -44,14 +44,15 @@ from engine.data.readers import sources_of
 from engine.data.reread import all_items, issue_of, stored_issues
 from engine.data.shapes import REASONS, Shape, with_roles
 from engine.data.sources import Source
-from engine.data.staging import Staging, mend_swaps, needs_mending, swap
+from engine.data.split_names import COLUMN as SPLIT
+from engine.data.split_names import TEST, TRAIN, VALIDATION
+from engine.data.staging import PART, Staging, forget_undo, mend_swaps, needs_mending, swap, undo_of
 from engine.errors import UserError
 from engine.home import Home
 from engine.messages import DataPreview, DatasetInfo, ImportReport, RowIssue
 
 REPORTED_ISSUES = 200_000  # what a caller in this process is given; a window gets fewer
 TRASH_PREFIX = "data-"
-SPLIT = "split"
 ChangeItems = Callable[[Iterator[Numbered], Dataset, ExampleMaker], Iterator[Numbered]]
 
 
@@ -203,12 +204,12 @@ class DataLibrary:
         with Staging(self._root) as folder:
             items = read_all(sources, progress, check, plan.blocks)
             info = self._fill(folder, items, plan, name=name, task=task, labels=labels)
-            info = dataclasses.replace(info, skipped=tuple(skipped))
+            passed_over = [f"{source.label}: {words}" for source in sources for words in source.passed_over]
+            info = dataclasses.replace(
+                info, skipped=(*skipped, *passed_over), split_rows=_split_rows(folder, info)
+            )
             if origin is not None:
-                info = dataclasses.replace(
-                    info, origin=origin.id, licence=origin.licence, title=origin.title,
-                    split_rows=_split_rows(folder, info),
-                )  # fmt: skip
+                info = dataclasses.replace(info, origin=origin.id, licence=origin.licence, title=origin.title)
             write_card(folder, info)
             if not info.rows_kept:
                 raise nothing_usable(sources, list(map(issue_of, stored_issues(folder))))
@@ -244,11 +245,13 @@ class DataLibrary:
         *,
         shape: Shape | None = None,
         present: DatasetInfo | None = None,
+        can_be_undone: bool = False,
         progress: OnProgress | None = None,
         check: Callable[[], None] | None = None,
     ) -> ImportReport:
         """Make a data set anew from all rows that were read, kept or not, as `change(items, original, maker)` gives
-        them, under another shape if one is given; its steps are carried out on the result. All or nothing.
+        them, under another shape if one is given; its steps are carried out on the result. All or nothing;
+        `undo_rework` takes it back if that is wanted.
 
         Raises:
             UserError: "no-usable-rows", "data-changed-meanwhile", or what `change` or a step raises.
@@ -277,7 +280,7 @@ class DataLibrary:
             new = dataclasses.replace(
                 new, created_utc=old.created_utc, title=old.title, licence=old.licence, skipped=old.skipped,
                 origin=old.origin, num_skipped=carry_marks(place, folder),
-                split_rows=_split_rows(folder, new) if old.split_rows else {},
+                split_rows=_split_rows(folder, new),
             )  # fmt: skip
             new = with_steps_of(self._home, place, folder, present, new, progress=progress, check=check)
             write_card(folder, new)
@@ -285,8 +288,31 @@ class DataLibrary:
             with self._lock():
                 if self.info(name) != present:
                     raise _changed_meanwhile(name)
-                swap(folder, place)
+                swap(folder, place, keeps_old=can_be_undone)
         return self._report(name)
+
+    def undo_rework(self, name: str) -> DatasetInfo:
+        """Bring back what a data set was before its last rework, as long as nothing else has changed it. What runs need
+        of the present version is kept.
+
+        Raises:
+            UserError: "data-not-found", "undo-gone".
+        """
+        with self._lock():
+            place = self.folder(name)
+            before = undo_of(place)
+            if read_card(before, check_name=False) is None:
+                raise UserError(
+                    "undo-gone",
+                    "There is nothing to take back in {data!r}: its rows were not mended, or it was changed otherwise "
+                    "since.",
+                    data=name,
+                )  # fmt: skip
+            keep_for_runs(self._home, place, self.info(name))
+            part = before.with_name(f"{PART}{secrets.token_hex(6)}")
+            before.rename(part)
+            swap(part, place)
+        return self.info(name)
 
     def mark_issues(self, name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> DatasetInfo:
         """Write the issues anew, each as `change` gives it; the rows stay as they are."""
@@ -295,6 +321,7 @@ class DataLibrary:
         with self._lock():
             info = self.info(name)
             info = dataclasses.replace(info, num_skipped=rewrite(self.folder(name), change))
+            forget_undo(self.folder(name))
             write_card(self.folder(name), info)
         return info
 
@@ -326,6 +353,7 @@ class DataLibrary:
             if there is not None and there.name != name:
                 raise self._name_taken(new_name)
             title = new_name if info.title == info.name else info.title
+            forget_undo(self._root / info.name)
             (self._root / name).rename(self._root / new_name)
             renamed = dataclasses.replace(info, name=new_name, title=title)
             write_card(self._root / new_name, renamed)
@@ -338,6 +366,7 @@ class DataLibrary:
             info = self.info(name)
             sweep_kept(self._home)
             keep_for_runs(self._home, self._root / info.name, info)
+            forget_undo(self._root / info.name)
             token = TRASH_PREFIX + secrets.token_hex(6)
             place = self._home.trash / token
             place.mkdir(parents=True)
@@ -446,10 +475,11 @@ class DataLibrary:
 
 
 def _split_rows(folder: Path, info: DatasetInfo) -> dict[str, int]:
-    """How many rows each split has, as the column says; {} where there is none."""
+    """How many rows each split has, as the column `split` says of every row; {} where it says something else."""
     if SPLIT not in info.columns:
         return {}
-    return dict(Counter(filter(None, Dataset(folder, info).cells(SPLIT))))
+    counts = Counter(cell or "" for cell in Dataset(folder, info).cells(SPLIT))
+    return dict(counts) if TRAIN in counts and set(counts) <= {TRAIN, VALIDATION, TEST} else {}
 
 
 def _unchanged(items: Iterator[Numbered], original: Dataset, maker: ExampleMaker) -> Iterator[Numbered]:

@@ -13,10 +13,11 @@ from engine.data.question_rows import is_squad, read_squad
 from engine.data.rows import Row
 from engine.data.sheet_rows import read_sheet
 from engine.data.sources import MARKS, Source, data_suffix, find_codec, readable
+from engine.data.split_names import COLUMN, splits_of
 from engine.data.table_rows import find_dialect, read_table
 from engine.data.tagged_rows import is_tagged, read_tagged
 from engine.data.text_rows import read_text
-from engine.data.translation_rows import read_catalogue, read_memory
+from engine.data.translation_rows import read_catalogue, read_memory, with_languages
 from engine.data.yaml_rows import read_yaml
 from engine.errors import UsageError, UserError
 from engine.messages import RowIssue
@@ -78,6 +79,8 @@ def sources_of(paths: Sequence[str | Path], text_unit: str = "") -> tuple[list[S
             continue
         label = path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}"
         sources.append(Source(path, label, columns={"label": labels[path.name]} if labels else None))
+    for source, split in zip(sources, splits_of([source.label for source in sources]), strict=False):
+        source.columns = {COLUMN: split, **source.columns}
     for source in sources:
         source.unit = text_unit or source.unit
     return sources, skipped
@@ -90,10 +93,13 @@ def read_rows(source: Source) -> Iterator[Row | RowIssue]:
         UserError: when the file as a whole cannot be read.
     """
     for item in _reader_for(source)(source):
-        if source.columns and isinstance(item, Row):
-            yield item._replace(values={**item.values, **source.columns})
-        else:
+        if isinstance(item, RowIssue):
             yield item
+            continue
+        values = item.values | source.columns if source.columns else item.values
+        if any(type(value) is dict for value in values.values()):
+            values = with_languages(values)
+        yield item if values is item.values else item._replace(values=values)
 
 
 def suits_blocks(source: Source) -> bool:

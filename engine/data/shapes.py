@@ -19,7 +19,7 @@ Any of them may have a `group` (for fairness and splits) and an `id` (rows that 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.data.column_kinds import (
@@ -29,9 +29,12 @@ from engine.data.column_kinds import (
     first_chat_column,
     holds_lines,
     holds_scores,
+    holds_some_text,
     holds_text,
     mean_length,
 )
+from engine.data.split_names import COLUMN as SPLIT
+from engine.data.split_names import SPLITS
 from engine.errors import UsageError
 
 BESIDE = ("group", "id")
@@ -177,7 +180,17 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def find_shape(columns: Sequence[str], rows: Rows) -> Shape:
-    """The shape of rows with these columns, judged from some of them."""
+    """The shape of rows with these columns, judged from some of them. A column `split` plays no part."""
+    judged = [column for column in columns if column != SPLIT or _is_no_split(column, rows)] or columns
+    found = _find_shape(judged, rows)
+    return replace(found, roles={column: found.roles.get(column, "ignore") for column in columns})
+
+
+def _is_no_split(column: str, rows: Rows) -> bool:
+    return any(str(row.get(column) or "").lower() not in SPLITS for row in rows)
+
+
+def _find_shape(columns: Sequence[str], rows: Rows) -> Shape:
     by_name = {_plain(column): column for column in reversed(columns)}
     if preferred := _preference(columns, by_name):
         return preferred
@@ -307,6 +320,9 @@ def _labelled(
         label = by_length[0] if are_labels(by_length[0], rows, is_named=False) else ""
         code = "few-values"
     others = [column for column in texts if column != label]
+    if label and code == "text-label" and not others:  # half of a column of texts may be numbers
+        in_parts = [column for column in columns if column != label and holds_some_text(column, rows)]
+        others = [column for column in in_parts if _plain(column) in REVIEWED]
     if not label or not others:
         return None
     by_known_name = next((by_name[name] for name in REVIEWED if by_name.get(name) in others), "")

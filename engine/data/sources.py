@@ -23,7 +23,14 @@ import pyarrow as pa
 from engine.errors import UserError
 
 PACKED = (".gz", ".zst", ".gzip")
-PARTS = (".train", ".dev", ".test", ".valid", ".val", ".eval")  # which part of a data set it is, not its format
+PARTS = (
+    ".train",
+    ".dev",
+    ".test",
+    ".valid",
+    ".val",
+    ".eval",
+)  # which part of a data set it is, not its format
 SAMPLE_BYTES = 1 << 18
 SCAN_BYTES = 1 << 22
 PACKINGS = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
@@ -75,6 +82,7 @@ class Source:
         self.unit = unit
         self.num_bytes = path.stat().st_size if num_bytes is None else num_bytes
         self.is_member = opener is not None
+        self.passed_over: tuple[str, ...] = ()  # what its reader found in it and did not read
         self._opener = opener or (lambda: path.open("rb", buffering=1 << 20))
         self._position: Callable[[], int] = lambda: 0
 

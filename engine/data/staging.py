@@ -5,6 +5,7 @@ never a data set's.
 
     .part-<hex>   being made; its lock beside it is held by the process that makes it
     .old-<name>   a data set that steps aside for its successor
+    .undo-<name>  what a data set was before its rows were mended, until it is changed otherwise or the window closes
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from engine.supervised import bytes_text
 from engine.supervised import is_disk_full as has_full_number
 
 NO_SPACE = re.compile(r"\[errno (28|122)\]|no space left on device", re.IGNORECASE)
-PART, OLD = ".part-", ".old-"
+PART, OLD, UNDO = ".part-", ".old-", ".undo-"
 
 
 class Staging:
@@ -70,12 +71,30 @@ def sweep(root: Path) -> None:
         _let_go(lock)
 
 
-def swap(new: Path, old: Path) -> None:
-    """Put a folder in the place of another. To be called under the library's lock."""
+def swap(new: Path, old: Path, *, keeps_old: bool = False) -> None:
+    """Put a folder in the place of another, which stays at `undo_of` if wanted. To be called under the library's lock."""
     aside = old.with_name(f"{OLD}{old.name}")
     old.rename(aside)
     new.rename(old)
-    shutil.rmtree(aside, ignore_errors=True)
+    forget_undo(old)
+    if keeps_old:
+        aside.rename(undo_of(old))
+    else:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def undo_of(place: Path) -> Path:
+    """Where the data set lies that the one at `place` was before its rows were mended; mostly nothing."""
+    return place.with_name(f"{UNDO}{place.name}")
+
+
+def forget_undo(place: Path) -> None:
+    shutil.rmtree(undo_of(place), ignore_errors=True)
+
+
+def forget_every_undo(root: Path) -> None:
+    for folder in root.glob(f"{UNDO}*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def needs_mending(root: Path) -> bool:

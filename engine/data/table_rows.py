@@ -31,6 +31,7 @@ SAMPLE_LINES = 200
 MAX_RECORD_LINES = 100_000
 MAX_RECORD_CHARS = 1 << 26
 DELIMITERS = ",\t;|"
+ESCAPED = re.compile(r'\\(["\\])')
 DECLARATION = re.compile(r'"?sep=([,\t;|])"?[\r\n]+')
 NUMBER = re.compile(r"\s*[-+]?[\d.,]+(e[-+]?\d+)?%?\s*", re.IGNORECASE)
 Cells = list[str | None]
@@ -40,7 +41,8 @@ NAME = re.compile(r"[^\W\d][\w .\-/()#:]{0,40}")
 @dataclass(frozen=True)
 class Dialect:
     """How a table is written. `quote` is "" where quotes are letters like any other; `is_declared` where the
-    first line is a spreadsheet's own "sep=;"; `has_nulls` where an empty cell without quotes is no value.
+    first line is a spreadsheet's own "sep=;"; `has_nulls` where an empty cell without quotes is no value;
+    `is_escaped` where a quote in a cell stands after a backslash, as MySQL and Spark write it, and is not doubled.
     """
 
     delimiter: str
@@ -48,6 +50,7 @@ class Dialect:
     header: tuple[str, ...] | None
     is_declared: bool = False
     has_nulls: bool = False
+    is_escaped: bool = False
 
 
 def read_table(source: Source) -> Iterator[Row | RowIssue]:
@@ -91,7 +94,9 @@ def find_dialect(source: Source, codec: str) -> Dialect:
     choices = sorted(itertools.product(delimiters, ('"', "'", "")), key=lambda choice: choice[0] != favourite)
     best = max(choices, key=lambda choice: _fit(text, *choice))
     delimiter, quote = best if _fit(text, *best)[1] else (favourite, '"')
-    records = _sample_records(text, delimiter, quote)
+    is_escaped = '\\"' in text and _reads_better_escaped(text, delimiter, quote)
+    quote = '"' if is_escaped else quote
+    records = _sample_records(text, delimiter, quote, is_escaped=is_escaped)
     cells = [record for record in records if isinstance(record, list)]
     has_nulls = _is_quoted_throughout(text, delimiter, quote, cells)
     if declared and has_nulls and isinstance(records[0], list):
@@ -99,7 +104,8 @@ def find_dialect(source: Source, codec: str) -> Dialect:
         header: tuple[str, ...] | None = names if len(set(names)) == len(names) else _named(names)
     else:
         header = header_of(cells) if isinstance(records[0] if records else 0, list) else None
-    return Dialect(delimiter, quote, header, declared is not None, has_nulls and header is not None)
+    has_nulls = has_nulls and header is not None
+    return Dialect(delimiter, quote, header, declared is not None, has_nulls, is_escaped)
 
 
 def _is_quoted_throughout(text: str, delimiter: str, quote: str, records: Sequence[Sequence[str]]) -> bool:
@@ -158,20 +164,26 @@ def _quoted_record(lines: _Lines, line: str, dialect: Dialect) -> Cells | RowPro
     gathered = [line]
 
     def feed() -> Iterator[str]:
-        yield line
+        yield _doubled(line) if dialect.is_escaped else line
         num_chars = len(line)
         while len(gathered) < MAX_RECORD_LINES and num_chars < MAX_RECORD_CHARS and (more := lines.take()):
             gathered.append(more)
             num_chars += len(more)
-            yield more
+            yield _doubled(more) if dialect.is_escaped else more
 
     delimiter, quote = dialect.delimiter, dialect.quote
     try:
         cells: Cells = list(next(csv.reader(feed(), delimiter=delimiter, quotechar=quote, strict=True)))
-        return _with_nulls(cells, "".join(gathered), dialect) if dialect.has_nulls and "" in cells else cells
+        record = "".join(map(_doubled, gathered) if dialect.is_escaped else gathered)
+        return _with_nulls(cells, record, dialect) if dialect.has_nulls and "" in cells else cells
     except csv.Error:
         lines.give_back(gathered[1:])
         return RowProblem("bad-quote" if len(gathered) == 1 else "unclosed-quote", value=line)
+
+
+def _doubled(line: str) -> str:
+    """Quotes after a backslash as doubled ones; a doubled backslash is one."""
+    return ESCAPED.sub(lambda found: '""' if found[1] == '"' else "\\", line)
 
 
 def _with_nulls(cells: Cells, record: str, dialect: Dialect) -> Cells:
@@ -210,30 +222,56 @@ def _values(cells: Cells | RowProblem, columns: tuple[str, ...], codec: str) -> 
 # ---------------------------------------------------------------------------------------- dialect
 
 
-def _sample_records(text: str, delimiter: str, quote: str) -> list[list[str] | RowProblem]:
+def _sample_records(
+    text: str, delimiter: str, quote: str, *, is_escaped: bool = False
+) -> list[list[str] | RowProblem]:
     lines = _Lines(io.StringIO(text, newline=""))
-    records = (cells for _, cells in _records(lines, Dialect(delimiter, quote, None)))
+    dialect = Dialect(delimiter, quote, None, is_escaped=is_escaped)
+    records = (cells for _, cells in _records(lines, dialect))
     return [[cell or "" for cell in cells] if isinstance(cells, list) else cells for cells in records]
 
 
-def _fit(text: str, delimiter: str, quote: str) -> tuple[bool, float, bool, int]:
+def _fit(text: str, delimiter: str, quote: str) -> tuple[bool, float, int, int]:
     """How well a delimiter and quote explain the sample: whether the first record, most often a header, is like
-    most; the share of records that agree; cells a record.
+    most; the share of records that agree; how sure it is that the quote is one; cells a record.
     """
     records = _sample_records(text, delimiter, quote)
     counts = Counter(len(cells) for cells in records if isinstance(cells, list))
     num_cells, count = counts.most_common(1)[0] if counts else (0, 0)
     if num_cells < 2:
-        return False, 0.0, False, 0
+        return False, 0.0, 0, 0
     # Single quotes are letters unless whole cells stand in them; double quotes are quotes unless that fails.
-    is_used = quote == '"' or (quote == "'" and re.search(f"'{re.escape(delimiter)}'", text) is not None)
+    is_around = quote == "'" and _stand_around_cells(text, delimiter)
+    is_used = quote == '"' or is_around or (quote == "'" and f"'{delimiter}" in text)
     # A broken quote here and there is a mistake in a row and no reason to take all quotes for letters, but in a
     # table of tabs, where many writers never quote.
     leniency = 0.1 if is_used and delimiter != "\t" else 0.0
     share = count / len(records)
     # A comma in every sentence of a table of tabs agrees as well as the tabs do; the header tells which it is.
     is_header_like = share > 0.5 and isinstance(records[0], list) and len(records[0]) == num_cells
-    return is_header_like, min(1.0, round(share + leniency, 2)), is_used, num_cells
+    return is_header_like, min(1.0, round(share + leniency, 2)), is_used + is_around, num_cells
+
+
+def _reads_better_escaped(text: str, delimiter: str, quote: str) -> bool:
+    """Whether fewer records are broken where a backslash before a quote makes it a letter."""
+
+    def num_broken(quote: str, is_escaped: bool) -> int:
+        records = _sample_records(text, delimiter, quote, is_escaped=is_escaped)
+        counts = Counter(len(cells) for cells in records if isinstance(cells, list))
+        return len(records) - max(counts.values(), default=0)
+
+    escaped = num_broken('"', True)
+    return escaped < num_broken('"', False) and escaped <= num_broken(quote, False)
+
+
+def _stand_around_cells(text: str, delimiter: str) -> bool:
+    """Whether single quotes stand around whole cells in most lines that have any, and double ones around none."""
+    between = re.escape(delimiter)
+    single = re.compile(f"(?:^|{between})'(?:[^']|'')*'(?:{between}|\\s*$)")
+    double = re.compile(f'(?:^|{between})"|"(?:{between}|\\s*$)', re.MULTILINE)
+    lines = [line for line in text.splitlines() if "'" in line]
+    most = sum(single.search(line) is not None for line in lines) * 2 > len(lines) > 1
+    return most and double.search(text) is None
 
 
 def header_of(records: Sequence[Sequence[str]]) -> tuple[str, ...] | None:

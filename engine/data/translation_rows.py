@@ -1,7 +1,10 @@
-"""Translations as rows of `source` and `target`: gettext catalogues (PO, MO) and translation memories (TMX)."""
+"""Translations as rows of `source` and `target`: gettext catalogues (PO, MO) and translation memories (TMX); and the
+object {"en": …, "zh": …} in a cell, as hubs keep translations, as a column for each language.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree
@@ -14,7 +17,24 @@ from engine.data.sources import Source
 from engine.errors import UserError
 from engine.messages import RowIssue
 
+CODE = re.compile(r"[a-z]{2,3}([-_][A-Za-z]{2,4})?")
 LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
+
+
+def with_languages(values: dict[str, Any]) -> dict[str, Any]:
+    """The row with a column for each language in place of an object that has nothing but languages and texts."""
+    found: dict[str, Any] = {}
+    for column, value in values.items():
+        if isinstance(value, dict) and _is_by_language(value) and not set(value) & set(values):
+            found |= value
+        else:
+            found[column] = value
+    return found
+
+
+def _is_by_language(value: dict[str, Any]) -> bool:
+    is_named = len(value) > 1 and all(CODE.fullmatch(key) for key in value)
+    return is_named and all(text is None or isinstance(text, str) for text in value.values())
 
 
 def read_catalogue(source: Source) -> Iterator[Row | RowIssue]:

@@ -21,7 +21,9 @@ from engine.messages import (
     ReplaceValue,
     RowIssue,
     SkipIssues,
+    UndoMend,
 )
+from gui.models.data_list import rows_words
 from gui.models.issues import issue_sentence
 from gui.panels.data_add_row import AddRowDialog
 from gui.sentences import is_cancelled
@@ -124,7 +126,7 @@ class Mender(QObject):
 
     def fix(self, info: DatasetInfo, issue: RowIssue, values: dict[str, str]) -> None:
         words = tr("Row {number} is among the rows now.", number=f"{issue.row:,}")
-        self._change(FixIssue(info.name, issue.file, issue.row, values), words)
+        self._change(FixIssue(info.name, issue.file, issue.row, values), words, undo=info)
 
     def ask_replace(self, info: DatasetInfo, issue: RowIssue | None, parent: QWidget) -> None:
         """Let a value be named that is replaced in every row."""
@@ -138,14 +140,28 @@ class Mender(QObject):
 
     def replace(self, info: DatasetInfo, column: str, value: str, new_value: str) -> None:
         words = tr("“{value}” is “{new}” in all rows now.", value=value, new=new_value)
-        self._change(ReplaceValue(info.name, column, value, new_value), words)
+        self._change(ReplaceValue(info.name, column, value, new_value), words, undo=info)
 
     def skip(self, info: DatasetInfo, issues: Sequence[RowIssue], *, skipped: bool) -> None:
         """Mark rows as left out on purpose, or take that back."""
         rows = tuple((issue.file, issue.row) for issue in issues)
         self._change(SkipIssues(info.name, rows, skipped=skipped), "")
 
-    def _change(self, request: FixIssue | ReplaceValue | SkipIssues, words: str) -> None:
+    def undo(self, info: DatasetInfo) -> None:
+        """Take the last fix or replacement back."""
+        words = tr(
+            "{name} is as it was: {rows}.", name=info.title or info.name, rows=rows_words(info.rows_kept)
+        )
+        self._change(UndoMend(info.name), words)
+
+    def _change(
+        self,
+        request: FixIssue | ReplaceValue | SkipIssues | UndoMend,
+        words: str,
+        *,
+        undo: DatasetInfo | None = None,
+    ) -> None:
+        """Ask for it; `words` are said when it is done, with an Undo that brings `undo` back."""
         if self.is_busy:
             return
         self._error.dismiss()
@@ -153,7 +169,7 @@ class Mender(QObject):
         def done(answer: ImportReport | DatasetInfo) -> None:
             self._end()
             if words:
-                self._workbench.said.emit(words, None)
+                self._workbench.said.emit(words, None if undo is None else lambda: self.undo(undo))
             self.changed.emit(answer.info if isinstance(answer, ImportReport) else answer)
 
         def failed(error: Failed) -> None:

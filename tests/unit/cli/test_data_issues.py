@@ -57,6 +57,8 @@ def test_issues_are_listed_mended_and_acknowledged(say: Say, imported: dict[str,
     assert (skipped["num_issues"], skipped["num_skipped"]) == (1, 1)
     assert say("data", "fix", "rows", "--unskip", "rows.jsonl:3", "--json").json["num_skipped"] == 0
     assert say("data", "fix", "rows", "--replace", "label", "a", "c", "--json").code == 0
+    assert say("data", "fix", "rows", "--undo", "--json").json["hash"] == fixed["hash"]
+    assert say("data", "fix", "rows", "--undo", "--json").json["error"]["code"] == "undo-gone"
     assert say("data", "issues", "rows", "--export", str(tmp_path / "issues.csv")).code == 0
     assert "bad-json" in (tmp_path / "issues.csv").read_text(encoding="utf-8-sig")
 

@@ -14,7 +14,8 @@ from engine.data.library import DataLibrary
 from engine.data.steps.versions import DataSteps
 from engine.errors import UserError
 from engine.home import Home
-from engine.messages import DataStep
+from engine.journal import JournalWriter
+from engine.messages import DataStep, RunCreated
 
 LINES = [
     '{"text": "good one", "label": "pos"}',
@@ -50,6 +51,51 @@ def check_counts(library: DataLibrary, desk: IssueDesk) -> None:
     assert info.rows_read == (info.original_rows or info.rows_kept) + info.num_issues == len(LINES)
     assert len(list(desk.read("rows"))) == info.num_issues == sum(desk.codes("rows").values())
     assert len(list(desk.read("rows", status="skipped"))) == info.num_skipped
+
+
+def test_a_mend_is_taken_back(library: DataLibrary, desk: IssueDesk, home: Home):
+    DataSteps(home).apply("rows", DataStep("letters", {"case": "lower"}))
+    before, issues = library.info("rows"), list(desk.read("rows"))
+    desk.fix("rows", "rows.jsonl", 2, {"text": "now good"})
+    assert library.info("rows").rows_kept == 3
+    assert desk.undo("rows") == before == library.info("rows")
+    assert list(desk.read("rows")) == issues
+    check_counts(library, desk)
+    with pytest.raises(UserError, match="nothing to take back"):
+        desk.undo("rows")
+
+
+def test_what_runs_need_of_a_mended_version_stays(library: DataLibrary, desk: IssueDesk, home: Home):
+    mended = desk.fix("rows", "rows.jsonl", 2, {"text": "now good"}).info
+    folder = home.run("20260101-000000-aaaa")
+    folder.mkdir()
+    journal = JournalWriter(folder, folder.name)
+    journal.append(RunCreated("r", {"data": "rows"}, "Tiny", "rows", mended.hash))
+    journal.close()
+    desk.undo("rows")
+    version = library.open_version("rows", mended.hash)
+    assert version is not None and len(version) == 3
+
+
+@pytest.mark.parametrize("change", ["step", "skip", "rename", "delete"])
+def test_a_mend_is_not_taken_back_once_something_else_is_changed(
+    library: DataLibrary, desk: IssueDesk, home: Home, change: str
+):
+    desk.replace("rows", "label", "pos", "positive")
+    name = "other" if change == "rename" else "rows"
+    match change:
+        case "step":
+            DataSteps(home).apply("rows", DataStep("letters", {"case": "lower"}))
+        case "skip":
+            desk.skip("rows", code="bad-json")
+        case "rename":
+            library.rename("rows", "other")
+        case "delete":
+            library.restore(library.delete("rows"))
+    with pytest.raises(UserError) as refusal:
+        desk.undo(name)
+    assert refusal.value.code == "undo-gone"
+    assert not list(home.data.glob(".undo-*"))
 
 
 def test_a_row_that_is_mended_joins_at_its_place(library: DataLibrary, desk: IssueDesk):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import struct
 import zipfile
 from pathlib import Path
@@ -150,6 +151,52 @@ def test_a_spreadsheet_gives_its_first_sheet(library: DataLibrary, tmp_path: Pat
         {"问题": "二", "回答": "42", "分数": 0.5},
     ]
     assert library.open(path.name).origin(1) == ("表.xlsx", 2, 4)
+
+
+def write_sheets(path: Path, sheets: dict[str, list[list[Any]]]) -> Path:
+    """A workbook of several sheets, put together from workbooks of one."""
+    books = []
+    for lines in sheets.values():
+        with zipfile.ZipFile(write_sheet(path, lines)) as book:
+            books.append({name: book.read(name).decode() for name in book.namelist()})
+    parts = dict(books[0])
+    sheet, target = "xl/worksheets/sheet{}.xml", 'Target="worksheets/sheet{}.xml"'
+    entries, links = "", ""
+    for place, (name, book) in enumerate(zip(sheets, books, strict=True), 1):
+        parts[sheet.format(place)] = book[sheet.format(1)]
+        entries += f'<sheet name="{name}" sheetId="{place}" r:id="r{place}"/>'
+        links += (
+            '<Relationship Id="r%d" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet" %s/>'
+            % (place, target.format(place))
+        )
+    workbook, rels = "xl/workbook.xml", "xl/_rels/workbook.xml.rels"
+    parts[workbook] = re.sub(r"<sheet .*?/>", entries, parts[workbook])
+    parts[rels] = re.sub(r"<Relationship .*?/>", links, parts[rels])
+    with zipfile.ZipFile(path, "w") as book:
+        for name, content in parts.items():
+            book.writestr(name, content)
+    return path
+
+
+HEAD = ["text", "label"]
+
+
+def test_a_table_is_taken_before_notes_which_are_named(library: DataLibrary, tmp_path: Path):
+    path = write_sheets(tmp_path / "a.xlsx", {"Notes": [["made by hand"]], "Data": [HEAD, ["good", "pos"]]})
+    assert values(library, path) == [{"text": "good", "label": "pos"}]
+    assert library.info("a.xlsx").skipped == ("a.xlsx: Notes: another sheet",)
+
+
+def test_sheets_with_the_same_columns_are_one_table(library: DataLibrary, tmp_path: Path):
+    path = write_sheets(
+        tmp_path / "a.xlsx",
+        {"train": [HEAD, ["good", "pos"]], "test": [HEAD, ["bad", "neg"]], "else": [["other"], ["x"]]},
+    )
+    info = library.import_files([path], "a").info
+    assert [row["text"] for row in library.open("a").all_values()] == ["good", "bad"]
+    assert info.skipped == ("a.xlsx: else: another sheet",)
+    path = write_sheets(path, {"train": [HEAD, ["good", "pos"]], "test": [HEAD, ["bad", "neg"]]})
+    assert library.import_files([path], "b").info.split_rows == {"train": 1, "test": 1}
 
 
 # ------------------------------------------------------------------------------------- translations

@@ -38,7 +38,8 @@ def test_intents_are_texts_and_labels(library: DataLibrary):
     folder = SHARED / "intents-banking77"
     info = taken(library, folder / "train.csv", folder / "test.csv").info
     assert (info.shape, info.task, info.num_issues) == ("text-label", "text-classification", 0)
-    assert info.roles == {"text": "text", "category": "label"}
+    assert info.roles == {"text": "text", "category": "label", "split": "ignore"}
+    assert info.split_rows == {"train": 10_003, "test": 3_080}
     counts = count_labels(library.open("real"))
     assert (len(counts), sum(counts.values())) == (77, 13_083)
     assert library.open("real").example(0) == Labelled(("I am still waiting on my card?",), ("card_arrival",))

@@ -127,6 +127,10 @@ def test_a_row_is_mended_in_the_window(
     qtbot.waitUntil(lambda: view._model.rowCount() == 1)
     assert workbench.sentences[-1][0] == "Row 2 is among the rows now."
     assert "4 rows read = 3 kept + 1 listed" in view._account.text()
+    workbench.sentences[-1][1]()  # the toast's Undo
+    qtbot.waitUntil(lambda: library.info("rows").num_issues == 2)
+    qtbot.waitUntil(lambda: "4 rows read = 2 kept + 2 listed" in view._account.text())
+    assert workbench.sentences[-1] == ("rows is as it was: 2 rows.", None)
 
 
 def test_a_mend_that_does_not_help_is_said(panel: DataPanel, library: DataLibrary, qtbot):
