@@ -96,6 +96,7 @@ class Gallery(QWidget):
     def _on_failed(self, error: Failed) -> None:
         if not is_cancelled(error):
             self.errors.show_error(error, self.refresh)
+            self._write()
 
     def _add(self, info: RecipeInfo) -> None:
         made = GalleryCard(self._workbench, info)
@@ -133,6 +134,7 @@ class Gallery(QWidget):
 
     def _write(self) -> None:
         self.setVisible(bool(self.cards) or self.errors.isVisibleTo(self))
+        self.toggle.setVisible(bool(self.cards))
         self._inside.setVisible(self.is_open)
         set_icon(self.toggle, "chevron-down" if self.is_open else "chevron-right", "quiet")
         text = tr("More recipes ({count})", count=len(self.cards))
