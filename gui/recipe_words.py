@@ -13,6 +13,16 @@ TASK_WORDS = {
     "masked-lm": "Fill in missing words",
     "embedding": "Compare meanings",
 }
+# Where there is little room, as in the table of runs.
+SHORT_TASK_WORDS = {
+    "causal-lm": "Generation",
+    "text-classification": "Classification",
+    "token-classification": "Tagging",
+    "question-answering": "Answering",
+    "seq2seq": "Text to text",
+    "masked-lm": "Fill-in",
+    "embedding": "Meanings",
+}
 METHOD_WORDS = {
     "lora": "LoRA",
     "full": "All weights",
@@ -103,6 +113,11 @@ WORDS = {
     "float32": "float32",
     "bfloat16": "bfloat16",
 }
+
+
+def short_task(task: str) -> str:
+    """A task in one or two words."""
+    return tr(SHORT_TASK_WORDS[task]) if task in SHORT_TASK_WORDS else task
 
 
 def recipe_word(value: str) -> str:

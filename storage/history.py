@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, RowMapping, Select, select
+from sqlalchemy import Connection, RowMapping, Select, case, func, select
 from sqlalchemy.exc import DBAPIError
 
 from storage.database import Database, explained, is_damage
@@ -105,10 +105,13 @@ class History:
 
     # ------------------------------------------------------------------------------------------------- asking
 
-    def runs(self, include_trashed: bool = False) -> list[RunRecord]:
-        """All runs, newest first."""
+    def runs(
+        self, include_trashed: bool = False, *, figures: Mapping[str, str] = MappingProxyType({})
+    ) -> list[RunRecord]:
+        """All runs, newest first. `figures` is {task: metric}: runs of these tasks come with that metric's range."""
         self.sync()
-        return self._records(select(*RECORD_COLUMNS) if include_trashed else _of_trash(False))
+        ranges = self._read(lambda connection: _figure_ranges(connection, figures)) if figures else {}
+        return self._records(select(*RECORD_COLUMNS) if include_trashed else _of_trash(False), ranges)
 
     def trashed(self) -> list[RunRecord]:
         """The runs in the trash, newest first."""
@@ -292,13 +295,18 @@ class History:
                 return folder, is_trashed
         raise _not_found(run_id)
 
-    def _records(self, query: Select[Any]) -> list[RunRecord]:
+    def _records(
+        self, query: Select[Any], ranges: Mapping[str, tuple[float, float]] = MappingProxyType({})
+    ) -> list[RunRecord]:
         newest_first = query.order_by(runs.c.created_utc.desc(), runs.c.id.desc())
         rows = self._read(lambda connection: connection.execute(newest_first).all())
         names = [column.name for column in RECORD_COLUMNS]
-        return [self._record(dict(zip(names, row, strict=True))) for row in rows]
+        found = (dict(zip(names, row, strict=True)) for row in rows)
+        return [self._record(row, ranges.get(row["id"])) for row in found]
 
-    def _record(self, row: RowMapping | dict[str, Any]) -> RunRecord:
+    def _record(
+        self, row: RowMapping | dict[str, Any], figure_range: tuple[float, float] | None = None
+    ) -> RunRecord:
         return RunRecord(
             id=row["id"],
             name=row["given_name"] or row["name"],
@@ -318,6 +326,7 @@ class History:
             note=row["note"],
             tags=tuple(row["tags"]),
             error=row["failure"]["message"] if row["failure"] else None,
+            figure_range=figure_range,
         )
 
     def _status(self, row: RowMapping | dict[str, Any]) -> str:
@@ -409,6 +418,15 @@ class History:
 
 def _of_trash(is_trashed: bool) -> Select[Any]:
     return select(*RECORD_COLUMNS).where(runs.c.is_trashed.is_(is_trashed))
+
+
+def _figure_ranges(connection: Connection, figures: Mapping[str, str]) -> dict[str, tuple[float, float]]:
+    """Lowest and highest by run; a look into the metrics' key for each run, not at all of their points."""
+    wanted = case(*((runs.c.task == task, name) for task, name in figures.items()))
+    mine = (metrics.c.run_key == runs.c.key) & (metrics.c.name == wanted)
+    query = select(runs.c.id, func.min(metrics.c.value), func.max(metrics.c.value))
+    query = query.select_from(runs).join(metrics, mine).where(runs.c.task.in_(list(figures)))
+    return {run_id: (low, high) for run_id, low, high in connection.execute(query.group_by(runs.c.key))}
 
 
 def _row(connection: Connection, run_id: str) -> RowMapping:

@@ -30,6 +30,8 @@ class RunRecord:
     note: str = ""
     tags: tuple[str, ...] = ()
     error: str | None = None
+    # The lowest and the highest value of its task's figure, where `History.runs` was asked for one.
+    figure_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

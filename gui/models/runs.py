@@ -12,7 +12,8 @@ from typing import Any
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
 from gui.icons import icon
-from gui.recipe_words import recipe_word
+from gui.models.figures import main_figure_order, main_figure_text
+from gui.recipe_words import recipe_word, short_task
 from gui.theme import theme
 from gui.widgets.numbers import amount_count, amount_duration, amount_loss, when
 from gui.words import language, tr
@@ -64,6 +65,7 @@ COLUMNS: tuple[Column, ...] = (
         "model", "Model", lambda run: run.model_title or run.model, lambda run: run.model_title.casefold()
     ),
     Column("data", "Data", lambda run: run.data, lambda run: run.data.casefold()),
+    Column("task", "Task", lambda run: short_task(run.task), lambda run: run.task),
     Column("method", "Method", lambda run: recipe_word(run.method), lambda run: run.method),
     Column(
         "best",
@@ -72,6 +74,7 @@ COLUMNS: tuple[Column, ...] = (
         lambda run: _low(run.best_val_loss),
         True,
     ),
+    Column("figure", "Main figure", main_figure_text, main_figure_order, True),
     Column("steps", "Steps", _steps, lambda run: run.steps, True),
     Column(
         "duration", "Duration", lambda run: amount_duration(run.duration_s), lambda run: run.duration_s, True
@@ -81,6 +84,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("note", "Note", lambda run: run.note.replace("\n", " "), lambda run: run.note.casefold()),
 )
 NAME_COLUMN = next(place for place, column in enumerate(COLUMNS) if column.key == "name")
+WHEN_COLUMN = next(place for place, column in enumerate(COLUMNS) if column.key == "when")
 
 
 class RunsModel(QAbstractTableModel):
@@ -213,6 +217,8 @@ def _searched(run: RunRecord) -> str:
         run.model_title,
         run.data,
         run.method,
+        short_task(run.task),
+        recipe_word(run.task),
         run.note,
         *run.tags,
         run.status,

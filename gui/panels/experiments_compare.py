@@ -9,9 +9,11 @@ import numpy as np
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 
+from engine.metrics import METRICS
 from engine.recipe import FIELDS
 from gui.models.curves import Array, smooth
 from gui.models.facts import Fact, FactsModel
+from gui.models.figures import MAIN_FIGURES, best_value, figure_text, task_figures
 from gui.widgets.numbers import amount_duration, amount_loss
 from gui.widgets.page import icon_button
 from gui.widgets.plot import Curve, Plot
@@ -33,13 +35,25 @@ class Side:
     detail: RunDetail
     train: tuple[Array, Array]
     validation: tuple[Array, Array]
+    figures: dict[str, tuple[Array, Array]]
+
+    def best(self, name: str) -> float | None:
+        """The best value of a figure; None if it was not measured."""
+        values = self.figures[name][1].tolist() if name in self.figures else []
+        return best_value(name, min(values), max(values)) if values else None
 
 
 def read_side(history: History, run_id: str) -> Side:
-    """Backstage: a run's record and its two losses."""
-    pairs = [history.series(run_id, name) for name in ("train_loss", "val_loss")]
-    train, validation = ((np.array(steps, float), np.array(values, float)) for steps, values in pairs)
-    return Side(history.detail(run_id), train, validation)
+    """Backstage: a run's record, its two losses and the figures of its task."""
+    detail = history.detail(run_id)
+
+    def read(name: str) -> tuple[Array, Array]:
+        steps, values = history.series(run_id, name)
+        return np.array(steps, float), np.array(values, float)
+
+    figures = {name: read(name) for name in task_figures(detail.record.task)}
+    measured = {name: points for name, points in figures.items() if len(points[0])}
+    return Side(detail, read("train_loss"), read("val_loss"), measured)
 
 
 class CompareView(QWidget):
@@ -54,6 +68,9 @@ class CompareView(QWidget):
         self._sides: tuple[Side, ...] = ()
         self.title = ElidedLabel("", "section")
         self.plot = Plot("Loss", "Neither run has come to its first step.", amount_loss)
+        self._figure = "accuracy"
+        self.figure = Plot("On the held-out rows", "After the first validation.", self._figure_text)
+        self.figure.hide()
         self.only_differences = QCheckBox()
         self.only_differences.setChecked(True)
         self.only_differences.toggled.connect(lambda _on: self._write())
@@ -68,7 +85,13 @@ class CompareView(QWidget):
         head.addWidget(self.only_differences)
         down = QSplitter(Qt.Orientation.Vertical)
         down.setHandleWidth(1)  # the style sheet's margins come on top
-        down.addWidget(self.plot)
+        plots = QWidget()
+        across = QHBoxLayout(plots)
+        across.setContentsMargins(0, 0, 0, 0)
+        across.setSpacing(8)
+        across.addWidget(self.plot, 3)
+        across.addWidget(self.figure, 2)
+        down.addWidget(plots)
         down.addWidget(table)
         down.setStretchFactor(0, 3)
         down.setStretchFactor(1, 2)
@@ -111,6 +134,25 @@ class CompareView(QWidget):
             curves.append(Curve(f"train{place}", name, steps, smooth(values, SMOOTHING), "line", 2 * place))
             curves.append(Curve(f"val{place}", validation, *side.validation, "points", 2 * place))
         self.plot.show_curves(curves)
+        self._draw_figure(names)
+
+    def _draw_figure(self, names: list[str]) -> None:
+        """The figure that says most, where both runs learnt the same task and have it."""
+        tasks = {side.detail.record.task for side in self._sides}
+        name = MAIN_FIGURES.get(tasks.pop(), "") if len(tasks) == 1 else ""
+        sides = list(zip(names, self._sides, strict=True))
+        self._figure = name or self._figure
+        what = tr(METRICS[self._figure].title)
+        curves = [
+            Curve(f"figure{place}", f"{run} · {what}", *side.figures[name], "line", 2 * place)
+            for place, (run, side) in enumerate(sides)
+            if name in side.figures
+        ]
+        self.figure.setVisible(bool(curves))
+        self.figure.show_curves(curves)
+
+    def _figure_text(self, value: float) -> str:
+        return figure_text(self._figure, value)
 
 
 def _results(first: Side, second: Side) -> list[Fact]:
@@ -122,7 +164,13 @@ def _results(first: Side, second: Side) -> list[Fact]:
         ("Steps", lambda run: f"{run.steps:,}"),
         ("Duration", lambda run: amount_duration(run.duration_s)),
     ]
-    return [_pair(tr(name), show(records[0]), show(records[1])) for name, show in rows]
+    measured = [name for name in METRICS if name in first.figures or name in second.figures]
+    best = [
+        _pair(tr("Best {figure}", figure=tr(METRICS[name].title)), *(figure_text(name, side.best(name)) for side in
+              (first, second)))
+        for name in measured
+    ]  # fmt: skip
+    return best + [_pair(tr(name), show(records[0]), show(records[1])) for name, show in rows]
 
 
 def _recipes(first: Side, second: Side) -> list[Fact]:

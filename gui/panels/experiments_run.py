@@ -16,17 +16,16 @@ from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QTabWidget, QVBoxLayout, Q
 
 from engine.journal import Entry, read_journal
 from engine.processes import log_tail
-from engine.recipe import FIELDS, Recipe, RecipeError
+from engine.recipe import Recipe, RecipeError
 from gui.models.curves import Array
 from gui.models.facts import Fact, FactsModel
-from gui.models.runs import STATUS_WORDS
+from gui.models.figures import task_figures
+from gui.panels.experiments_facts import environment_facts, head_facts, recipe_facts
 from gui.panels.report import ReportView
-from gui.panels.train_live import loss_curves
-from gui.recipe_words import recipe_word
-from gui.widgets.numbers import amount_bytes, amount_count, amount_duration, amount_loss, amount_percent, when
+from gui.panels.train_live import figure_curves, loss_curves
+from gui.widgets.numbers import amount_bytes, amount_count, amount_loss, amount_percent
 from gui.widgets.page import button, icon_button
 from gui.widgets.plot import Curve, Mark, Plot
-from gui.widgets.recipe_fields import plain
 from gui.widgets.run_log import RunLog
 from gui.widgets.sample_timeline import SampleTimeline
 from gui.widgets.table import Table
@@ -59,7 +58,7 @@ def read_dossier(history: History, run_id: str) -> Dossier:
     history.sync()
     detail, folder = history.detail(run_id), history.folder(run_id)
     curves = {}
-    for name in CURVES:
+    for name in (*CURVES, *task_figures(detail.record.task)):
         steps, values = history.series(run_id, name)
         curves[name] = (np.array(steps, float), np.array(values, float))
     return Dossier(detail, curves, read_journal(folder)[0], _files(folder), log_tail(folder, 20_000), folder)
@@ -164,7 +163,14 @@ class RunView(QWidget):
         column = QVBoxLayout(page)
         column.setContentsMargins(0, 8, 0, 0)
         column.setSpacing(8)
-        column.addWidget(self.loss, 3)
+        self.figures = Plot(
+            "On the held-out rows", "After the first validation.", amount_percent, ceiling=1.0
+        )
+        above = QHBoxLayout()
+        above.setSpacing(8)
+        above.addWidget(self.loss, 3)
+        above.addWidget(self.figures, 2)
+        column.addLayout(above, 3)
         row = QHBoxLayout()
         row.setSpacing(8)
         for plot in self.plots.values():
@@ -206,7 +212,7 @@ class RunView(QWidget):
         detail = self._dossier.detail
         record = detail.record
         self.title.setText(record.name)
-        self.facts.setText(_facts(detail))
+        self.facts.setText(head_facts(detail, self._dossier.curves))
         for field, text in ((self.note, record.note), (self.tags, ", ".join(record.tags))):
             if not field.hasFocus():
                 field.setText(text)
@@ -218,7 +224,7 @@ class RunView(QWidget):
         self.log.show_entries(self._dossier.entries)
         num_rows = sum(int(detail.prepared.get(key, 0)) for key in ("num_train_rows", "num_val_rows"))
         self.recipe.set_facts(recipe_facts(detail.recipe, num_rows))
-        self.environment.set_facts(_environment_facts(detail))
+        self.environment.set_facts(environment_facts(detail))
         self.files.set_facts([Fact((name, amount_bytes(size))) for name, size in self._dossier.files])
         self._draw()
 
@@ -229,6 +235,11 @@ class RunView(QWidget):
         saved = self._dossier.detail.checkpoints
         marks = [Mark(each.step, values[each.step]) for each in saved if each.step in values]
         self.loss.show_curves(loss_curves(curves["train_loss"], curves["val_loss"], SMOOTHING), marks)
+        figures = figure_curves(
+            [name for name, points in curves.items() if len(points[0])], curves.__getitem__
+        )
+        self.figures.setVisible(bool(figures))
+        self.figures.show_curves(figures)
         for name, plot in self.plots.items():
             steps, points = curves[name]
             plot.show_curves([Curve(name, "", steps, points)])
@@ -296,105 +307,6 @@ class RunView(QWidget):
     def _open_folder(self) -> None:
         if self._dossier is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._dossier.folder)))
-
-
-def recipe_facts(recipe: dict[str, Any], num_rows: int = 0) -> list[Fact]:
-    """Every key with its value and its default; marked where the two differ.
-
-    With the number of rows that the run had, what was left to be chosen is compared with what that choice gives.
-    """
-    defaults = _chosen_defaults(recipe, num_rows)
-    facts = []
-    for key in FIELDS:
-        value, default = recipe.get(key, defaults[key]), defaults[key]
-        is_automatic, is_own = Recipe().to_dict()[key] is None, key in ("name", "model", "data")
-        shown = "" if is_own or default is None else _written(default)
-        if is_automatic:
-            shown = tr("auto ({value})", value=shown) if shown else tr("auto")
-        differs = value != default and not is_own and not (is_automatic and default is None)
-        name = f"{tr(FIELDS[key].metadata['label'])}  ({key})"
-        facts.append(Fact((name, _written(value), shown), differs))
-    return facts
-
-
-def _chosen_defaults(recipe: dict[str, Any], num_rows: int) -> dict[str, Any]:
-    """The defaults of a recipe, those that follow from the data filled in where its size is known."""
-    defaults = Recipe().to_dict()
-    if not num_rows:
-        return defaults
-    given = {key: value for key, value in recipe.items() if defaults.get(key) is not None}
-    try:
-        chosen = Recipe.from_dict(given).resolved(num_rows=num_rows, num_cores=1).to_dict()
-    except RecipeError:  # of another version, whose choices are not known here
-        return defaults
-    by_data = ("num_steps", "learning_rate", "warmup_steps", "eval_every_steps", "save_every_steps")
-    return defaults | {key: chosen[key] for key in by_data}
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, bool):
-        return tr("yes") if value else tr("no")
-    if isinstance(value, list | tuple):
-        return " | ".join(map(str, value))
-    return plain(value)
-
-
-def _environment_facts(detail: RunDetail) -> list[Fact]:
-    """What it ran on and with, one fact a line; the versions of packages by their names."""
-    facts = []
-    for key, value in detail.environment.items():
-        if isinstance(value, dict):
-            facts += [Fact((name, str(version))) for name, version in value.items()]
-        elif key not in ("data_hash", "seed"):
-            facts.append(Fact((tr(ENVIRONMENT_WORDS.get(key, key)), str(value))))
-    facts.append(Fact((tr("Seed"), plain(detail.recipe.get("seed")))))
-    facts.append(Fact((tr("Hash of the data"), detail.data_hash)))
-    prepared = detail.prepared
-    for key, (name, show) in PREPARED_WORDS.items():
-        if key in prepared:
-            facts.append(Fact((tr(name), show(prepared[key]))))
-    return facts
-
-
-ENVIRONMENT_WORDS = {
-    "python": "Python",
-    "system": "Operating system",
-    "platform": "Operating system",
-    "processor": "Processor",
-    "device": "Device",
-    "device_name": "Name of the device",
-    "dtype": "Number format",
-    "num_threads": "Threads",
-}
-
-PREPARED_WORDS: dict[str, tuple[str, Any]] = {
-    "num_train_rows": ("Rows trained on", lambda count: amount_count(count, exact=True)),
-    "num_val_rows": ("Rows held out", lambda count: amount_count(count, exact=True)),
-    "num_tokens": ("Tokens", lambda count: amount_count(count, exact=True)),
-    "trained_token_share": ("Trained tokens", amount_percent),
-    "num_truncated_rows": ("Rows cut", lambda count: amount_count(count, exact=True)),
-    "num_skipped_rows": ("Rows left out", lambda count: amount_count(count, exact=True)),
-    "num_trainable_parameters": ("Weights that learn", lambda count: amount_count(count, exact=True)),
-    "num_parameters": ("All weights of the model", lambda count: amount_count(count, exact=True)),
-}
-
-
-def _facts(detail: RunDetail) -> str:
-    """The run in one line."""
-    record = detail.record
-    losses = ""
-    if record.best_val_loss is not None:
-        first, best = amount_loss(record.first_val_loss), amount_loss(record.best_val_loss)
-        losses = tr("validation loss {first} → {best}", first=first, best=best)
-    model = record.model_title or record.model
-    steps = tr("{count} steps", count=f"{record.steps:,}")
-    parts = [
-        tr(STATUS_WORDS[record.status][0]), tr("{model} on {data}", model=model, data=record.data),
-        recipe_word(record.method), losses, steps, amount_duration(record.duration_s),
-        when(record.created_utc),
-    ]  # fmt: skip
-    line = "  ·  ".join(part for part in parts if part)
-    return f"{line}\n{record.error}" if record.error and record.status == "failed" else line
 
 
 def _files(folder: Path) -> list[tuple[str, int]]:

@@ -6,10 +6,12 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLineEdit
 
+from engine.journal import JournalWriter
+from engine.messages import EvalFinished, RunCreated, RunStarted
 from engine.recipe import FIELDS, Recipe
 from gui.models.runs import COLUMNS, NAME_COLUMN
 from gui.panels.experiments import ExperimentsPanel
-from gui.panels.experiments_run import recipe_facts
+from gui.panels.experiments_facts import recipe_facts
 from gui.words import language
 from tests.unit.gui.run_bench import RUN_ID, Bench, put_run
 
@@ -64,6 +66,75 @@ def test_the_table_says_of_each_run_what_the_issue_lists(panel):
     assert cell(panel, row, "best") == "0.727" and cell(panel, row, "steps") == "120"
     assert cell(panel, panel.model.row_of(SECOND), "status") == "Interrupted"
     assert cell(panel, panel.model.row_of(SECOND), "steps") == "56 / 120"
+
+
+CLASSIFIER, OTHER = "20260304-101500-5a3f", "20260305-101500-5a40"
+
+
+def put_classifier(bench: Bench, run_id: str, name: str, best: float) -> None:
+    """A run that was judged by accuracy three times, on its way up and down again."""
+    folder = bench.home.run(run_id)
+    folder.mkdir()
+    writer = JournalWriter(folder, run_id)
+    recipe = {
+        "task": "text-classification",
+        "model": "minilm",
+        "data": "intents",
+        "method": "full",
+        "num_steps": 20,
+    }
+    writer.append(RunCreated(name, recipe, "MiniLM", "intents", "9f2c"))
+    writer.append(RunStarted(1, 0, {"torch": "2"}))
+    for step, value in ((0, 0.25), (10, best), (20, best - 0.05)):
+        figures = {"accuracy": value, "f1_macro": value - 0.1, "ece": 0.3 - value / 4}
+        writer.append(EvalFinished(step, 1.0, None, 40, 0.1, figures))
+    writer.close()
+    (folder / "worker.json").write_text('{"pid": 4194303, "started": 1.0}', encoding="utf-8")
+
+
+@pytest.fixture
+def classifiers(qtbot, bench, panel):
+    put_classifier(bench, CLASSIFIER, "Intents", 0.9)
+    put_classifier(bench, OTHER, "Intents, slower", 0.8)
+    bench.history_changed.emit()
+    qtbot.waitUntil(lambda: panel.model.rowCount() == 5)
+
+
+@pytest.mark.usefixtures("classifiers")
+def test_the_table_has_the_task_and_the_figure_that_says_most(panel):
+    row = panel.model.row_of(CLASSIFIER)
+    assert cell(panel, row, "task") == "Classification" and cell(panel, row, "figure") == "Accuracy 90 %"
+    assert cell(panel, panel.model.row_of(RUN_ID), "figure") == "–"
+    column = next(place for place, column in enumerate(COLUMNS) if column.key == "figure")
+    panel.table.sortByColumn(column, Qt.SortOrder.DescendingOrder)
+    assert names(panel)[:2] == ["Intents", "Intents, slower"]
+    panel.search.setText("classification slower")
+    assert names(panel) == ["Intents, slower"]
+    language.use("zh_CN")
+    assert cell(panel, 0, "task") == "分类" and cell(panel, 0, "figure") == "准确率 80 %"
+
+
+@pytest.mark.usefixtures("classifiers")
+def test_a_classifiers_page_draws_and_names_its_figures(qtbot, panel):
+    view = opened(qtbot, panel, CLASSIFIER)
+    assert view.figures.isVisible()
+    assert [curve.key for curve in view.figures._curves] == ["accuracy", "f1_macro", "ece"]
+    assert "Accuracy 25 % → 90 %  ·  F1 (macro) 75 %  ·  Calibration error 8.75 %" in view.facts.text()
+    view = opened(qtbot, panel, RUN_ID)
+    assert view.figures._curves == () or "accuracy" not in {curve.key for curve in view.figures._curves}
+
+
+@pytest.mark.usefixtures("classifiers")
+def test_two_classifiers_are_compared_by_their_figures(qtbot, panel):
+    panel.open({"compare": [CLASSIFIER, OTHER]})
+    view = panel.compare_view
+    qtbot.waitUntil(lambda: bool(view.facts.facts))
+    cells = [fact.cells for fact in view.facts.facts]
+    assert ("Best Accuracy", "90 %", "80 %") in cells and ("Best Calibration error", "7.5 %", "10 %") in cells
+    assert view.figure.isVisible() and len(view.figure._curves) == 2
+    panel.open({"compare": [CLASSIFIER, RUN_ID]})
+    qtbot.waitUntil(lambda: ("Best Accuracy", "90 %", "–") in [fact.cells for fact in view.facts.facts])
+    assert not view.figure.isVisible()
 
 
 def test_sorting_by_loss_puts_the_best_first_and_searching_keeps_what_fits(qtbot, panel):

@@ -379,3 +379,18 @@ def test_one_thread_may_open_it_and_another_use_it(home: Path, run: FakeRun) -> 
     with ThreadPoolExecutor(1) as thread:
         assert thread.submit(lambda: history.rename(run.id, "elsewhere").name).result() == "elsewhere"
     assert history.run(run.id).name == "elsewhere"
+
+
+def test_runs_come_with_the_range_of_their_tasks_figure_where_one_is_asked_for(home: Path) -> None:
+    for number, (task, name) in enumerate((("text-classification", "accuracy"), ("causal-lm", "accuracy"))):
+        run = FakeRun(home, f"20260101-12000{number}-abcd").created(task, task=task).started()
+        for step, value in ((0, 0.1), (10, 0.7), (20, 0.6)):
+            run.add("EvalFinished", step=step, val_loss=1.0, perplexity=None, num_tokens=1, seconds=1.0,
+                    metrics={name: value, "f1_macro": 0.01})  # fmt: skip
+    FakeRun(home, "20260101-120002-abcd").created("new", task="text-classification")
+    with History.open(home, liveness=lambda _folder: "dead") as history:
+        found = {
+            run.name: run.figure_range for run in history.runs(figures={"text-classification": "accuracy"})
+        }
+        assert found == {"text-classification": (0.1, 0.7), "causal-lm": None, "new": None}
+        assert {run.figure_range for run in history.runs()} == {None}
