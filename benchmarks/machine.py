@@ -17,3 +17,8 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "torch": version("torch"),
     }
+
+
+def ratios(runs: dict[str, list[dict[str, Any]]], figure: str) -> list[float]:
+    """Ours over theirs, turn by turn."""
+    return [mine[figure] / other[figure] for mine, other in zip(runs["ours"], runs["theirs"], strict=True)]

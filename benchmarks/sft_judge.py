@@ -18,7 +18,11 @@ def main(library: Path, work: Path, out: Path) -> None:
     folder = library / "models" / STARTER
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    model = PeftModel.from_pretrained(model, str(out / "adapter")).eval()
+    result = out / "adapter"
+    if (result / "adapter_config.json").exists():
+        model = PeftModel.from_pretrained(model, str(result)).eval()
+    else:
+        model = AutoModelForCausalLM.from_pretrained(result, dtype=torch.float32).eval()
     total, count = 0.0, 0
     for row in json.loads((work / "held_out.json").read_text(encoding="utf-8")):
         turns = [

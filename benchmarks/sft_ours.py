@@ -9,43 +9,44 @@ import shutil
 import sys
 from pathlib import Path
 
-from benchmarks.sft import LEARNING_RATE, STARTER, WARMUP_STEPS
+from benchmarks.clock import watch_journal
+from benchmarks.sft import LEARNING_RATES, STARTER, WARMUP_STEPS
 from engine.data.library import DataLibrary
 from engine.home import Home
-from engine.journal import read_journal
 from engine.messages import StepFinished
 from engine.processes import create_run
 from engine.recipe import Recipe
 from engine.worker import main as work_on
 
 
-def main(library: Path, work: Path, out: Path, num_steps: int) -> None:
+def main(library: Path, work: Path, out: Path, num_steps: int, row: str) -> None:
     home = Home(out / "home").create()
     (home.models / STARTER).symlink_to(library / "models" / STARTER)
     lines = [json.dumps(row) for row in json.loads((work / "train.json").read_text(encoding="utf-8"))]
     (out / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")
     DataLibrary(home).import_files([out / "train.jsonl"], "rows")
     recipe = Recipe(
-        name="benchmark", model=STARTER, data="rows", num_steps=num_steps, learning_rate=LEARNING_RATE,
+        name="benchmark", model=STARTER, data="rows", num_steps=num_steps, learning_rate=LEARNING_RATES[row],
+        method="full" if row == "sft-full" else "lora",
         warmup_steps=WARMUP_STEPS, schedule="cosine", validation_fraction=0.0, eval_every_steps=num_steps,
-        save_every_steps=num_steps, sample_max_new_tokens=1, num_threads=os.cpu_count(),
+        save_every_steps=num_steps, sample_max_new_tokens=1, num_threads=int(os.environ["OMP_NUM_THREADS"]),
     )  # fmt: skip
     run_id = create_run(home, recipe)
+    marks = watch_journal()
     if work_on([str(home.run(run_id))]) != 0:
         raise SystemExit("the run failed")
-    steps = [
-        entry.event for entry in read_journal(home.run(run_id))[0] if isinstance(entry.event, StepFinished)
-    ]
-    timed = steps[1:]  # both sides leave out the first step, which warms up
-    seconds = timed[-1].elapsed_s - steps[0].elapsed_s
+    steps = [mark for mark in marks if isinstance(mark.event, StepFinished)]
+    # Both sides leave out the first step, which warms up.
+    num_tokens = sum(step.event.num_tokens for step in steps[1:])
     shutil.copytree(home.run(run_id) / "final", out / "adapter")
     result = {
-        "tokens_per_second": sum(step.num_tokens for step in timed) / seconds,
+        "tokens_per_second": num_tokens / (steps[-1].wall_s - steps[0].wall_s),
+        "tokens_per_processor_second": num_tokens / (steps[-1].processor_s - steps[0].processor_s),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "train_losses": [step.train_loss for step in steps],
+        "train_losses": [step.event.train_loss for step in steps],
     }
     (out / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), sys.argv[5])

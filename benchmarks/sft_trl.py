@@ -1,11 +1,13 @@
-"""One run of TRL's SFTTrainer at its defaults: the model as `from_pretrained` gives it to the trainer by its path."""
+"""One run of TRL's SFTTrainer: at its defaults (the model as `from_pretrained` gives it to the trainer by its path),
+or as an expert sets it up: bfloat16 weights, no activation checkpointing, rows of like length together or packed,
+the vocabulary projection in chunks.
+"""
 
 from __future__ import annotations
 
 import json
 import resource
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +17,34 @@ from datasets import Dataset
 from peft import LoraConfig
 from transformers import TrainerCallback
 
-from benchmarks.sft import BATCH_SIZE, LEARNING_RATE, STARTER, WARMUP_STEPS
+from benchmarks.clock import Mark, mark
+from benchmarks.sft import BATCH_SIZE, LEARNING_RATES, STARTER, WARMUP_STEPS
+
+EXPERT: dict[str, Any] = {
+    "gradient_checkpointing": False,
+    "model_init_kwargs": {"dtype": "bfloat16"},
+    "bf16": False,
+}
+GROUPED = {"train_sampling_strategy": "group_by_length"}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "grouped": EXPERT | GROUPED,
+    "grouped-chunked": EXPERT | GROUPED | {"loss_type": "chunked_nll"},
+    "packed-chunked": EXPERT | {"packing": True, "max_length": 512, "loss_type": "chunked_nll"},
+}
 
 
 class Clock(TrainerCallback):
     """Notes when each step ended."""
 
     def __init__(self) -> None:
-        self.ends: list[float] = []
+        self.ends: list[Mark] = []
 
     def on_step_end(self, *_arguments: Any, **_options: Any) -> None:
-        self.ends.append(time.monotonic())
+        self.ends.append(mark())
 
 
-def main(library: Path, work: Path, out: Path, num_steps: int) -> None:
+def main(library: Path, work: Path, out: Path, num_steps: int, row: str, variant: str) -> None:
     rows = json.loads((work / "train.json").read_text(encoding="utf-8"))
     data = Dataset.from_list(
         [
@@ -42,13 +58,14 @@ def main(library: Path, work: Path, out: Path, num_steps: int) -> None:
     # Only what both sides must share is set: steps, rate, schedule, batch; no reports, no saving on the way.
     settings = trl.SFTConfig(
         output_dir=str(out / "trl"), max_steps=num_steps, per_device_train_batch_size=BATCH_SIZE,
-        learning_rate=LEARNING_RATE, lr_scheduler_type="cosine", warmup_steps=WARMUP_STEPS,
-        logging_steps=1, save_strategy="no", report_to="none", use_cpu=True,
+        learning_rate=LEARNING_RATES[row], lr_scheduler_type="cosine", warmup_steps=WARMUP_STEPS,
+        logging_steps=1, save_strategy="no", report_to="none", use_cpu=True, **SETTINGS[variant],
     )  # fmt: skip
+    lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     clock = Clock()
     trainer = trl.SFTTrainer(
         model=str(library / "models" / STARTER), args=settings, train_dataset=data, callbacks=[clock],
-        peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
+        peft_config=None if row == "sft-full" else lora,
     )  # fmt: skip
     counted: list[int] = []
     collate = trainer.data_collator
@@ -60,9 +77,11 @@ def main(library: Path, work: Path, out: Path, num_steps: int) -> None:
     trainer.data_collator = counting
     trainer.train()
     trainer.save_model(str(out / "adapter"))
+    num_tokens = sum(counted[1:num_steps])
     result = {
-        "peer": f"TRL {trl.__version__} SFTTrainer at its defaults, torch {torch.__version__}",
-        "tokens_per_second": sum(counted[1:num_steps]) / (clock.ends[-1] - clock.ends[0]),
+        "peer": f"TRL {trl.__version__} SFTTrainer, {variant}, torch {torch.__version__}",
+        "tokens_per_second": num_tokens / (clock.ends[-1].wall_s - clock.ends[0].wall_s),
+        "tokens_per_processor_second": num_tokens / (clock.ends[-1].processor_s - clock.ends[0].processor_s),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "train_losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
         "dtype": str(next(trainer.model.parameters()).dtype), "bf16": settings.bf16,
@@ -72,4 +91,4 @@ def main(library: Path, work: Path, out: Path, num_steps: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), sys.argv[5], sys.argv[6])
