@@ -66,6 +66,7 @@ class Starter:
     distinct: bool = False
     num_rows: int = 0
     mean_tokens: float = 0.0
+    order: int = 100
 
     @property
     def rows_file(self) -> Path:
@@ -98,9 +99,9 @@ class Starter:
 
 @cache
 def all_starters(folder: Path = STARTERS_FOLDER) -> tuple[Starter, ...]:
-    """Every starter that the program knows: models first, then data, each by id."""
+    """Every starter that the program knows: models first, then data, each by its order and id."""
     found = [_read(path) for path in sorted(folder.glob("*.toml"))]
-    return tuple(sorted(found, key=lambda starter: (starter.kind != "model", starter.id)))
+    return tuple(sorted(found, key=lambda starter: (starter.kind != "model", starter.order, starter.id)))
 
 
 def starter_named(id: str) -> Starter:
