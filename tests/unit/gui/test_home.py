@@ -67,6 +67,7 @@ def test_one_click_brings_model_and_data_and_goes_to_train(bench: ShellBench, qt
     assert wanted == ["smollm2-135m-instruct", "support-desk"]
     assert bench.went == [("train", {"recipe": "support-desk"})]
     qtbot.waitUntil(lambda: fact(panel, "download") == "nothing, all is here")
+    qtbot.waitUntil(lambda: not bench.librarian.is_busy)
 
 
 def test_what_is_here_already_is_not_fetched_again(bench: ShellBench, qtbot) -> None:
@@ -91,6 +92,7 @@ def test_offline_is_told_and_can_be_tried_again(bench: ShellBench, qtbot) -> Non
     card.errors.retry_button.click()
     qtbot.waitUntil(lambda: bool(bench.went))
     assert not card.errors.isVisible()
+    qtbot.waitUntil(lambda: not bench.librarian.is_busy)
 
 
 def test_cancelling_leaves_the_card_as_it_was(bench: ShellBench, qtbot) -> None:
@@ -119,6 +121,7 @@ def test_who_went_elsewhere_meanwhile_is_told_and_not_dragged_away(bench: ShellB
     qtbot.waitUntil(lambda: bool(bench.sentences))
     assert bench.sentences[0][0] == "“Support desk replies” is ready: start it from Home."
     assert bench.went == []
+    qtbot.waitUntil(lambda: not bench.librarian.is_busy)
 
 
 def test_lists_that_fail_are_told_with_a_retry(bench: ShellBench, qtbot) -> None:
@@ -130,6 +133,7 @@ def test_lists_that_fail_are_told_with_a_retry(bench: ShellBench, qtbot) -> None
     bench.librarian.refuse.clear()
     card.errors.retry_button.click()
     qtbot.waitUntil(card.start_button.isEnabled)
+    qtbot.waitUntil(lambda: not bench.librarian.is_busy)
 
 
 def test_the_newest_runs_are_shown_and_open_where_they_belong(bench: ShellBench, home: Home, qtbot) -> None:
