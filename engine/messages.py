@@ -351,7 +351,8 @@ class TokenRow:
     """A row as the loop will be fed: chips in order, and what is wrong with it.
 
     `checks` are codes: nothing-trained, end-of-turn-not-trained, truncated-prompt, truncated-completion,
-    glued-boundary, system-merged, template-refused. `target` is what is learnt where it is no token: a label, a
+    glued-boundary, system-merged, system-lost, special-in-text, template-refused, no-generation-marks,
+    label-of-several-tokens. `target` is what is learnt where it is no token: a label, a
     score, the text of an answer. A long example is cut into `num_pieces`; this is the first.
     """
 

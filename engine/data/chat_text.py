@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.data.examples import Conversation, Example, PlainText
@@ -44,19 +44,30 @@ def render(example: Example, tokenizer: Any) -> Rendered:
     """
     if isinstance(example, PlainText):
         text = example.text + (tokenizer.eos_token or "")
-        return Rendered(text, ((0, len(text)),))
+        return Rendered(text, ((0, len(text)),), _special_checks([example.text], tokenizer))
     if not isinstance(example, Conversation):
         raise TypeError(f"{type(example).__name__} has no text yet: examples.for_task makes one of it")
+    rendered = _render_turns(example.messages, tokenizer)
+    checks = _special_checks([message.content for message in example.messages], tokenizer)
+    return replace(rendered, checks=(*rendered.checks, *checks))
+
+
+def _render_turns(messages: Sequence[ChatMessage], tokenizer: Any) -> Rendered:
     if not tokenizer.chat_template:
-        return _render_plain(example.messages, tokenizer.eos_token or "")
+        return _render_plain(messages, tokenizer.eos_token or "")
     try:
-        return _render_chat(example.messages, tokenizer)
+        rendered = _render_chat(messages, tokenizer)
     except UserError:
-        merged = _system_merged(example.messages)
+        merged = _system_merged(messages)
         if merged is None:
             raise
-        rendered = _render_chat(merged, tokenizer)
-        return Rendered(rendered.text, rendered.spans, (*rendered.checks, "system-merged"))
+        return _with_check(_render_chat(merged, tokenizer), "system-merged")
+    if not _lost_system(messages, rendered.text):
+        return rendered
+    merged = _system_merged(messages)
+    if merged is None:
+        return _with_check(rendered, "system-lost")
+    return _with_check(_render_chat(merged, tokenizer), "system-merged")
 
 
 def prompt_text(messages: Sequence[ChatMessage], tokenizer: Any) -> str:
@@ -67,18 +78,26 @@ def prompt_text(messages: Sequence[ChatMessage], tokenizer: Any) -> str:
     """
     if not tokenizer.chat_template:
         return plain_prompt(messages, tokenizer.eos_token or "")
+    merged = _system_merged(messages)
     try:
-        return _template_text(messages, tokenizer, for_answer=True)
+        text = _template_text(messages, tokenizer, for_answer=True)
     except UserError:
-        merged = _system_merged(messages)
         if merged is None:
             raise
         return _template_text(merged, tokenizer, for_answer=True)
+    if merged is not None and _lost_system(messages, text):
+        return _template_text(merged, tokenizer, for_answer=True)
+    return text
 
 
 def plain_prompt(messages: Sequence[ChatMessage], eos: str) -> str:
     """The turns as lines, for a model without a chat template."""
     return "".join(_plain_turn(message, eos) for message in messages)
+
+
+def marks_answers(tokenizer: Any) -> bool:
+    """Whether the chat template itself says which of its text the assistant speaks."""
+    return GENERATION_MARK.search(tokenizer.get_chat_template()) is not None
 
 
 def special_tokens(tokenizer: Any) -> dict[int, str]:
@@ -122,7 +141,7 @@ def _plain_turn(message: ChatMessage, eos: str) -> str:
 
 def _render_chat(messages: Sequence[ChatMessage], tokenizer: Any) -> Rendered:
     ends = tuple(special_tokens(tokenizer).values())
-    if GENERATION_MARK.search(tokenizer.get_chat_template()):
+    if marks_answers(tokenizer):
         text, marked = _template_marks(messages, tokenizer)
         spans = [_up_to_end_of_turn(text, start, end, ends) for start, end in marked]
         if spans:
@@ -218,6 +237,27 @@ def _system_merged(messages: Sequence[ChatMessage]) -> tuple[ChatMessage, ...] |
         return None
     first = ChatMessage("user", f"{messages[0].content}\n\n{messages[1].content}")
     return (first, *messages[2:])
+
+
+def _lost_system(messages: Sequence[ChatMessage], text: str) -> bool:
+    """Whether a template left the system message out without a word."""
+    return bool(messages) and messages[0].role == "system" and messages[0].content.strip() not in text
+
+
+def _with_check(rendered: Rendered, check: str) -> Rendered:
+    return replace(rendered, checks=(*rendered.checks, check))
+
+
+def _special_checks(texts: Iterable[str], tokenizer: Any) -> tuple[str, ...]:
+    """That a text of the data holds what the tokenizer takes for one of its special tokens."""
+    pattern = _special_pattern(tokenizer)
+    return ("special-in-text",) if pattern and any(map(pattern.search, texts)) else ()
+
+
+@functools.lru_cache(maxsize=8)
+def _special_pattern(tokenizer: Any) -> re.Pattern[str] | None:
+    tokens = sorted(filter(str.strip, special_tokens(tokenizer).values()), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, tokens))) if tokens else None
 
 
 def _refused(reason: str) -> UserError:

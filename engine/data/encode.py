@@ -32,7 +32,7 @@ class Encoded:
     `offsets` are characters of `text`. `num_full_tokens` is the length before the cut. `checks` are codes:
     nothing-trained; end-of-turn-not-trained; truncated-prompt (nothing of the answer is left) and
     truncated-completion; glued-boundary (a token holds the end of the prompt and the start of the answer);
-    system-merged; template-refused (then there are no tokens).
+    system-merged; system-lost; special-in-text; template-refused (then there are no tokens).
     """
 
     input_ids: list[int]

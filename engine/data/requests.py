@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from engine.data.dataset import Dataset
-from engine.data.encode import encode, load_tokenizer
+from engine.data.encode import load_tokenizer
 from engine.data.issue_requests import handlers as issue_handlers
 from engine.data.library import DataLibrary
 from engine.data.step_requests import handlers as step_handlers
-from engine.data.token_view import count_tokens, describe
+from engine.data.token_view import count_tokens, view_row
 from engine.errors import UserError
 from engine.home import Home
 from engine.messages import (
@@ -123,9 +123,7 @@ class _Desk:
         rows = []
         for place in places:
             errand.check()
-            example = dataset.example(place, "causal-lm")
-            encoded = encode(example, tokenizer, max_seq_len=recipe.max_seq_len, train_on=recipe.train_on)
-            rows.append(describe(encoded, tokenizer, place))
+            rows.append(view_row(dataset, place, tokenizer, recipe))
         return TokenView(tuple(rows))
 
     def count_tokens(self, request: CountTokens, errand: Errand) -> TokenStatistics:

@@ -72,7 +72,10 @@ def sweep(root: Path) -> None:
 
 
 def swap(new: Path, old: Path, *, keeps_old: bool = False) -> None:
-    """Put a folder in the place of another, which stays at `undo_of` if wanted. To be called under the library's lock."""
+    """Put a folder in the place of another, which stays at `undo_of` if wanted.
+
+    To be called under the library's lock.
+    """
     aside = old.with_name(f"{OLD}{old.name}")
     old.rename(aside)
     new.rename(old)

@@ -7,21 +7,59 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from engine.data.chat_text import special_tokens
+from engine.data.chat_text import marks_answers, special_tokens
 from engine.data.dataset import Dataset
-from engine.data.encode import BATCH_ROWS, IGNORE_INDEX, Encoded, encode_all
+from engine.data.encode import BATCH_ROWS, IGNORE_INDEX, WHOLE, Encoded, encode, encode_examples, text_pieces
+from engine.data.examples import PlainText
 from engine.messages import TokenChip, TokenRow, TokenStatistics
 from engine.recipe import Recipe
 
 BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 ROWS_PER_CHECK = 1000
 NUM_BINS = 40
+LABELLED = ("text-label", "pair-label")
 TRUNCATIONS = {"truncated-prompt", "truncated-completion"}
 
 
-def describe(encoded: Encoded, tokenizer: Any, row: int) -> TokenRow:
+class Checker:
+    """What is odd about rows of a data set beyond what `Encoded.checks` says of each: it takes the data set's shape,
+    the recipe and the tokenizer to see.
+
+    no-generation-marks: the template does not mark what the assistant says, so that it is found by comparison.
+    label-of-several-tokens: the label is not one token, so that its probability is not that of one.
+    """
+
+    def __init__(self, dataset: Dataset, tokenizer: Any, recipe: Recipe) -> None:
+        is_masked = recipe.train_on == "completions" and dataset.info.shape != "text"
+        self._is_unmarked = is_masked and bool(tokenizer.chat_template) and not marks_answers(tokenizer)
+        self._is_label = is_masked and dataset.info.shape in LABELLED
+        self._special = special_tokens(tokenizer)
+
+    def checks(self, encoded: Encoded) -> tuple[str, ...]:
+        """The row's own checks and these."""
+        found = encoded.checks
+        if self._is_label and sum(self._is_content(label) for label in encoded.labels) > 1:
+            found = (*found, "label-of-several-tokens")
+        return (*found, "no-generation-marks") if self._is_unmarked and encoded.num_trained else found
+
+    def _is_content(self, label: int) -> bool:
+        return label != IGNORE_INDEX and label not in self._special
+
+
+def view_row(dataset: Dataset, place: int, tokenizer: Any, recipe: Recipe) -> TokenRow:
+    """A row as the loop of a causal language model is fed it; of a long plain text the first of its pieces."""
+    example = dataset.example(place, "causal-lm")
+    limit = WHOLE if isinstance(example, PlainText) else recipe.max_seq_len
+    encoded = encode(example, tokenizer, max_seq_len=limit, train_on=recipe.train_on)
+    pieces = text_pieces(encoded, recipe.max_seq_len) if isinstance(example, PlainText) else [encoded]
+    checks = Checker(dataset, tokenizer, recipe).checks(pieces[0])
+    return replace(describe(pieces[0], tokenizer, place, checks), num_pieces=len(pieces))
+
+
+def describe(encoded: Encoded, tokenizer: Any, row: int, checks: tuple[str, ...] = ()) -> TokenRow:
     """The chips of an encoded row at position `row`. A piece of a character shows its bytes, as ⟨E4 BD⟩."""
     special = special_tokens(tokenizer)
     labels = _special_labels(tokenizer)
@@ -35,7 +73,7 @@ def describe(encoded: Encoded, tokenizer: Any, row: int) -> TokenRow:
         chips.append(
             TokenChip(token_id, text, encoded.labels[place] != IGNORE_INDEX, is_special, start, end, label)
         )
-    return TokenRow(row, tuple(chips), len(chips), encoded.num_trained, encoded.checks)
+    return TokenRow(row, tuple(chips), len(chips), encoded.num_trained, checks or encoded.checks)
 
 
 def count_tokens(
@@ -44,21 +82,28 @@ def count_tokens(
     recipe: Recipe,
     progress: Callable[[str, int, int, str], None] | None = None,
 ) -> TokenStatistics:
-    """Counts over all rows as the recipe renders them; the histogram is of whole rows, before the cut."""
+    """Counts over all rows as the recipe renders them; the histogram is of whole rows, before the cut. A plain text is
+    never cut off: what is over goes into further rows."""
     lengths: list[int] = []
     num_tokens = num_trained = num_truncated = 0
     counts: Counter[str] = Counter()
     rows: dict[str, list[int]] = {}
+    checker = Checker(dataset, tokenizer, recipe)
+    is_text = dataset.info.shape == "text"
+    limit = WHOLE if is_text else recipe.max_seq_len
     for start in range(0, len(dataset), BATCH_ROWS):
         if progress:
             progress("tokenising", start, len(dataset), "rows")
         places = range(start, min(start + BATCH_ROWS, len(dataset)))
-        for place, encoded in zip(places, encode_all(dataset, places, tokenizer, recipe), strict=True):
+        examples = [dataset.example(place, "causal-lm") for place in places]
+        made = encode_examples(examples, tokenizer, max_seq_len=limit, train_on=recipe.train_on, is_lean=True)
+        for place, encoded in zip(places, made, strict=True):
+            pieces = text_pieces(encoded, recipe.max_seq_len) if is_text else [encoded]
             lengths.append(encoded.num_full_tokens)
-            num_tokens += len(encoded.input_ids)
-            num_trained += encoded.num_trained
+            num_tokens += sum(len(piece.input_ids) for piece in pieces)
+            num_trained += sum(piece.num_trained for piece in pieces)
             num_truncated += bool(TRUNCATIONS & set(encoded.checks))
-            note_checks(counts, rows, encoded.checks, place)
+            note_checks(counts, rows, checker.checks(encoded), place)
     return TokenStatistics(
         num_rows=len(dataset), num_tokens=num_tokens, num_trained_tokens=num_trained,
         num_truncated_rows=num_truncated, longest_row=max(lengths, default=0), histogram=histogram(lengths),

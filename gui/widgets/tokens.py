@@ -60,8 +60,13 @@ CHECK_SENTENCES = {
     "truncated-completion": "cut off inside the answer",
     "glued-boundary": "prompt and answer share a token at their border",
     "system-merged": "the template moves the system prompt into the first message",
+    "system-lost": "the template leaves the system prompt out",
+    "special-in-text": "the text holds a special token of this model",
+    "label-of-several-tokens": "the label is more than one token",
+    "no-generation-marks": "the template does not mark the answers; they were found by comparison",
     "template-refused": "the chat template refuses this row",
 }
+NOTES = ("no-generation-marks", "label-of-several-tokens")  # good to know, and no mistake
 
 
 def check_sentence(code: str) -> str:
@@ -348,7 +353,8 @@ class TokenPreview(QWidget):
             self._flow.show_row(row)
         self._write_walk()
         self._facts.setText(self._row_facts(row) if row else "")
-        self._warning.setText(" · ".join(check_sentence(code) for code in row.checks) if row else "")
+        warned = [code for code in row.checks if code not in NOTES] if row else []
+        self._warning.setText(" · ".join(map(check_sentence, warned)))
         self._warning.setVisible(bool(self._warning.text()))
         self._count_button.setVisible(self._statistics is None and self._count_ticket is None)
         self._write_token()
@@ -418,7 +424,8 @@ class TokenPreview(QWidget):
         layout = QHBoxLayout(line)
         layout.setContentsMargins(0, 0, 0, 0)
         rows = tr("1 row") if count == 1 else tr("{count} rows", count=f"{count:,}")
-        text = label(tr("{rows}: {what}", rows=rows, what=check_sentence(code)), "warn")
+        role = "quiet" if code in NOTES else "warn"
+        text = label(tr("{rows}: {what}", rows=rows, what=check_sentence(code)), role)
         if code == self._among_check:
             show = button("Show all rows", self._on_all_rows, role="link")
         else:

@@ -165,10 +165,8 @@ def write_sheets(path: Path, sheets: dict[str, list[list[Any]]]) -> Path:
     for place, (name, book) in enumerate(zip(sheets, books, strict=True), 1):
         parts[sheet.format(place)] = book[sheet.format(1)]
         entries += f'<sheet name="{name}" sheetId="{place}" r:id="r{place}"/>'
-        links += (
-            '<Relationship Id="r%d" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet" %s/>'
-            % (place, target.format(place))
-        )
+        kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet"
+        links += f'<Relationship Id="r{place}" Type="{kind}" {target.format(place)}/>'
     workbook, rels = "xl/workbook.xml", "xl/_rels/workbook.xml.rels"
     parts[workbook] = re.sub(r"<sheet .*?/>", entries, parts[workbook])
     parts[rels] = re.sub(r"<Relationship .*?/>", links, parts[rels])
