@@ -25,6 +25,7 @@ from engine.metrics.multi_label import multi_label_metrics
 from engine.models import load_with_head
 from engine.recipe import Recipe
 from engine.strategies.classification_loss import balanced_weights, classification_loss
+from engine.tasks.encoder_rows import row_limit
 from engine.tasks.task import EvalResult, PinnedPrompt, ShownRow, Task, mean
 
 
@@ -110,7 +111,7 @@ class TextClassification(Task):
         return ShownRow(row.input_ids, [False] * len(row.input_ids), [], target)
 
     def _tokens(self, tokenizer: Any, texts: list[str], pairs: list[str] | None) -> Any:
-        limit = min(self.recipe.max_seq_len, tokenizer.model_max_length)
+        limit = row_limit(self.recipe, tokenizer, self.model)
         return tokenizer(texts, pairs, truncation=True, max_length=limit, return_attention_mask=False)
 
     def collate(self, rows: Sequence[Any], positions: Sequence[int], device: str) -> Batch:
