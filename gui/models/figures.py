@@ -28,14 +28,23 @@ def figure_text(name: str, value: float | None) -> str:
     return amount_percent(value) if METRICS[name].format == "percent" else amount_loss(value)
 
 
+def within(title: str) -> str:
+    """A figure's title within a sentence: accuracy, but F1 and AUC. `title` is English; the answer is translated."""
+    said = tr(title)
+    return said[:1].lower() + said[1:] if said[1:2].islower() else said
+
+
 def best_value(name: str, lowest: float, highest: float) -> float:
     return highest if METRICS[name].higher_is_better else lowest
 
 
 def main_figure_text(run: RunRecord) -> str:
-    """The figure that says most of a run, with its name: Accuracy 94.2 %. A dash where the loss says it."""
+    """The figure that says most of a run, with its name: Accuracy 94.2 %, val. loss 1.92."""
     name = MAIN_FIGURES.get(run.task)
-    if name is None or run.figure_range is None:
+    if name is None:
+        loss = run.best_val_loss
+        return tr("val. loss {loss}", loss=amount_loss(loss)) if loss is not None else "–"
+    if run.figure_range is None:
         return "–"
     return f"{tr(METRICS[name].title)} {figure_text(name, best_value(name, *run.figure_range))}"
 
@@ -43,6 +52,8 @@ def main_figure_text(run: RunRecord) -> str:
 def main_figure_order(run: RunRecord) -> tuple[str, float]:
     """By this runs of one task stand together, the worst first."""
     name = MAIN_FIGURES.get(run.task)
+    if name is None and run.best_val_loss is not None:
+        return "loss", -run.best_val_loss
     if name is None or run.figure_range is None:
         return "", 0.0
     best = best_value(name, *run.figure_range)

@@ -67,6 +67,12 @@ COLUMNS: tuple[Column, ...] = (
     Column("data", "Data", lambda run: run.data, lambda run: run.data.casefold()),
     Column("task", "Task", lambda run: short_task(run.task), lambda run: run.task),
     Column("method", "Method", lambda run: recipe_word(run.method), lambda run: run.method),
+    Column("figure", "Main figure", main_figure_text, main_figure_order, True),
+    Column("steps", "Steps", _steps, lambda run: run.steps, True),
+    Column(
+        "duration", "Duration", lambda run: amount_duration(run.duration_s), lambda run: run.duration_s, True
+    ),
+    Column("when", "When", lambda run: when(run.created_utc), lambda run: run.created_utc, True),
     Column(
         "best",
         "Best val. loss",
@@ -74,12 +80,6 @@ COLUMNS: tuple[Column, ...] = (
         lambda run: _low(run.best_val_loss),
         True,
     ),
-    Column("figure", "Main figure", main_figure_text, main_figure_order, True),
-    Column("steps", "Steps", _steps, lambda run: run.steps, True),
-    Column(
-        "duration", "Duration", lambda run: amount_duration(run.duration_s), lambda run: run.duration_s, True
-    ),
-    Column("when", "When", lambda run: when(run.created_utc), lambda run: run.created_utc, True),
     Column("tags", "Tags", lambda run: ", ".join(run.tags), lambda run: run.tags),
     Column("note", "Note", lambda run: run.note.replace("\n", " "), lambda run: run.note.casefold()),
 )

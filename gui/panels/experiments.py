@@ -26,8 +26,8 @@ from storage.history import History
 from storage.records import RunRecord
 
 REFRESH_MS = 2000  # while a run trains, its row moves this often
-# Nearly all of them fit beside the open rail at 1280.
-WIDTHS = (106, 132, 108, 92, 92, 66, 102, 116, 62, 72, 86, 48, 48)
+# Down to when, they nearly fit beside the open rail at 1280.
+WIDTHS = (108, 160, 138, 118, 100, 84, 132, 62, 82, 98, 106, 56, 40)
 
 
 class ExperimentsPanel(Page):

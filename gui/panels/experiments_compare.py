@@ -13,7 +13,8 @@ from engine.metrics import METRICS
 from engine.recipe import FIELDS
 from gui.models.curves import Array, smooth
 from gui.models.facts import Fact, FactsModel
-from gui.models.figures import MAIN_FIGURES, best_value, figure_text, task_figures
+from gui.models.figures import MAIN_FIGURES, best_value, figure_text, task_figures, within
+from gui.recipe_words import recipe_word
 from gui.widgets.numbers import amount_duration, amount_loss
 from gui.widgets.page import icon_button
 from gui.widgets.plot import Curve, Plot
@@ -142,13 +143,13 @@ class CompareView(QWidget):
         name = MAIN_FIGURES.get(tasks.pop(), "") if len(tasks) == 1 else ""
         sides = list(zip(names, self._sides, strict=True))
         self._figure = name or self._figure
-        what = tr(METRICS[self._figure].title)
         curves = [
-            Curve(f"figure{place}", f"{run} · {what}", *side.figures[name], "line", 2 * place)
+            Curve(f"figure{place}", run, *side.figures[name], "line", 2 * place)
             for place, (run, side) in enumerate(sides)
             if name in side.figures
         ]
         self.figure.setVisible(bool(curves))
+        self.figure.set_title(METRICS[self._figure].title)
         self.figure.show_curves(curves)
 
     def _figure_text(self, value: float) -> str:
@@ -166,7 +167,7 @@ def _results(first: Side, second: Side) -> list[Fact]:
     ]
     measured = [name for name in METRICS if name in first.figures or name in second.figures]
     best = [
-        _pair(tr("Best {figure}", figure=tr(METRICS[name].title)), *(figure_text(name, side.best(name)) for side in
+        _pair(tr("Best {figure}", figure=within(METRICS[name].title)), *(figure_text(name, side.best(name)) for side in
               (first, second)))
         for name in measured
     ]  # fmt: skip
@@ -176,9 +177,16 @@ def _results(first: Side, second: Side) -> list[Fact]:
 def _recipes(first: Side, second: Side) -> list[Fact]:
     """Every key of the two recipes."""
     return [
-        _pair(tr(spec.metadata["label"]), *(plain(side.detail.recipe.get(key)) for side in (first, second)))
+        _pair(tr(spec.metadata["label"]), *(_setting(key, side.detail.recipe) for side in (first, second)))
         for key, spec in FIELDS.items()
     ]
+
+
+def _setting(key: str, recipe: dict[str, Any]) -> str:
+    """A value as the form has it: by its name where it is one of a few."""
+    value = recipe.get(key)
+    is_word = isinstance(value, str) and bool(FIELDS[key].metadata["choices"])
+    return recipe_word(str(value)) if is_word else plain(value)
 
 
 def _pair(name: str, first: str, second: str) -> Fact:

@@ -36,7 +36,7 @@ from gui.workbench import Workbench
 
 Index = QModelIndex | QPersistentModelIndex
 COLUMNS = ("Method", "Learns", "Memory", "Time", "Merges", "What speaks for it, or against it", "")
-WIDTHS = (172, 84, 84, 84, 70, 320, 76)
+WIDTHS = (160, 84, 84, 98, 70, 320, 76)
 WHY, USE = COLUMNS.index("What speaks for it, or against it"), len(COLUMNS) - 1
 EXPORT_WORDS = {
     "model": "a whole model",

@@ -126,6 +126,14 @@ class Plot(QFrame):
         if self.isVisible() and not self._timer.isActive():
             self._draw_if_seen()
 
+    def set_title(self, title: str) -> None:
+        """Another title, in English."""
+        if title == self._title:
+            return
+        self._title = title
+        bind(self._heading.setText, title)
+        bind(self.setAccessibleName, title)
+
     def show_everything(self) -> None:
         """Back from a zoomed part to the whole, and follow what comes."""
         self._follow = True
@@ -166,9 +174,9 @@ class Plot(QFrame):
 
     def _build(self, title: str, waiting: str) -> None:
         self._is_log = False
-        heading = QLabel(textFormat=Qt.TextFormat.PlainText)
-        heading.setProperty("role", "quiet" if self._small else "strong")
-        bind(heading.setText, title)
+        self._heading = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self._heading.setProperty("role", "quiet" if self._small else "strong")
+        bind(self._heading.setText, title)
         bind(self.setAccessibleName, title)
         self._legend = QHBoxLayout()
         self._legend.setSpacing(12)
@@ -178,7 +186,7 @@ class Plot(QFrame):
         self._readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         header = QHBoxLayout()
         header.setSpacing(12)
-        header.addWidget(heading)
+        header.addWidget(self._heading)
         header.addLayout(self._legend)
         self._named: list[tuple[str, str, int]] = []
         self._more = QLabel(textFormat=Qt.TextFormat.PlainText)

@@ -10,33 +10,53 @@ from collections.abc import Callable
 from typing import Any
 
 import pyqtgraph as pg
-from PySide6.QtCore import QPointF, QRectF, Qt, Signal
-from PySide6.QtGui import QColor, QContextMenuEvent, QPainter, QPaintEvent, QPen, QWheelEvent
-from PySide6.QtWidgets import QFrame, QWidget
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QColor, QContextMenuEvent, QPainter, QPaintEvent, QPen, QResizeEvent, QWheelEvent
+from PySide6.QtWidgets import QFrame, QSizePolicy, QWidget
 
 from gui.theme import theme
 from gui.words import tr
 
 LEGEND_WIDTH = 150
+LEAST_NAME = 24
 
 Format = Callable[[float], str]
 
 
 class LegendEntry(QWidget):
-    """A short piece of the line, and its name."""
+    """A short piece of the line, and its name; shortened where there is little room, the whole in the tool tip."""
 
     def __init__(self, label: str, kind: str, series: int) -> None:
         super().__init__()
         self.shown = (label, kind, series)
         self.setFont(theme.font("quiet"))
+        self.setFixedHeight(18)
+        self.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self.retranslate()
 
     def retranslate(self) -> None:
-        self._text = self.fontMetrics().elidedText(
-            tr(self.shown[0]), Qt.TextElideMode.ElideMiddle, LEGEND_WIDTH
-        )
-        self.setFixedSize(self.fontMetrics().horizontalAdvance(self._text) + 30, 18)
+        self._name = tr(self.shown[0])
+        self._shorten()
+        self.updateGeometry()
         self.update()
+
+    def sizeHint(self) -> QSize:
+        return QSize(min(self._natural_width(), LEGEND_WIDTH) + 30, 18)
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(min(self._natural_width(), LEAST_NAME) + 30, 18)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._shorten()
+
+    def _natural_width(self) -> int:
+        return self.fontMetrics().horizontalAdvance(self._name) + 2
+
+    def _shorten(self) -> None:
+        room = max(0, self.width() - 28)
+        self._text = self.fontMetrics().elidedText(self._name, Qt.TextElideMode.ElideMiddle, room)
+        self.setToolTip(self._name if self._text != self._name else "")
 
     def paintEvent(self, event: QPaintEvent) -> None:
         _, kind, series = self.shown
