@@ -37,6 +37,7 @@ WORKER_NAME = "worker.json"
 HEARTBEAT_NAME = "heartbeat"
 LOG_NAME = "worker.log"
 COMMANDS_NAME = "commands"
+MADE_HERE = "made:"  # how the source of a model with random weights begins
 
 
 # ------------------------------------------------------------------------------------ a run's life
@@ -53,7 +54,11 @@ def resolve_recipe(home: Home, recipe: Recipe) -> Recipe:
     kind = _model_kind(home, recipe.model)
     recipe = recipe.replace(task=settled_task(recipe, data["shape"], kind))
     refused = refusal(
-        recipe, device=recipe.device, model_kind=kind, task=recipe.task, model_type=_model_type(home, recipe.model)
+        recipe,
+        device=recipe.device,
+        model_kind=kind,
+        task=recipe.task,
+        model_type=_model_type(home, recipe.model),
     )
     if refused is not None:
         raise UserError(refused.code, refused.template, **refused.fields)
@@ -64,6 +69,7 @@ def resolve_recipe(home: Home, recipe: Recipe) -> Recipe:
         num_rows=share,
         num_cores=psutil.cpu_count() or 1,
         num_train_rows=None if split_train is None else split_train * per_row,
+        model_is_new=_is_new(home, recipe.model),
     )
     return frozen.replace(name=frozen.name or f"{recipe.data} · {recipe.method}")
 
@@ -297,6 +303,12 @@ def _model_kind(home: Home, model: str) -> str:
         return kind_of_config(config)
     recipe = home.run(model.partition("@")[0]) / RECIPE_NAME
     return _model_kind(home, Recipe.load(recipe).model) if recipe.exists() else ""
+
+
+def _is_new(home: Home, model: str) -> bool:
+    """Whether a model of the library was made here and has learnt nothing yet."""
+    card = _read_card(home.models / model / "model.json") or {}
+    return str(card.get("source", "")).startswith(MADE_HERE)
 
 
 def _model_type(home: Home, model: str) -> str:

@@ -75,6 +75,7 @@ class RecipeForm(QWidget):
         self._rows: dict[str, FormRow] = {}
         self._groups: dict[str, _Group] = {}
         self._num_rows: int | None = None
+        self._model_is_new = False
         self._tasks: tuple[str, ...] = ()
         self.problems: tuple[Problem, ...] = ()
         self._curve = ScheduleCurve()
@@ -133,6 +134,12 @@ class RecipeForm(QWidget):
         """How many rows the data set has: automatic numbers of steps follow from it. None while unknown."""
         if num_rows != self._num_rows:
             self._num_rows = num_rows
+            self.refresh()
+
+    def set_model_is_new(self, is_new: bool) -> None:
+        """Whether the model's weights are random still, which wants another learning rate."""
+        if is_new != self._model_is_new:
+            self._model_is_new = is_new
             self.refresh()
 
     def set_tasks(self, tasks: Sequence[str]) -> None:
@@ -284,7 +291,10 @@ class RecipeForm(QWidget):
         recipe = self.recipe()
         if recipe is None:
             return {}
-        chosen = recipe.resolved(num_rows=self._num_rows or 1, num_cores=os.cpu_count() or 1).to_dict()
+        meant = recipe.replace(task=self.task or recipe.task)
+        chosen = meant.resolved(
+            num_rows=self._num_rows or 1, num_cores=os.cpu_count() or 1, model_is_new=self._model_is_new
+        ).to_dict()
         known = chosen if self._num_rows else {key: chosen[key] for key in ("learning_rate", "num_threads")}
         return {key: value for key, value in known.items() if recipe.to_dict()[key] is None}
 

@@ -68,6 +68,23 @@ def test_automatic_values_are_chosen_once() -> None:
     assert {key for key, value in frozen.to_dict().items() if value is None} == off
 
 
+def test_the_learning_rate_follows_method_task_optimizer_and_model() -> None:
+    def rate(*, model_is_new: bool = False, **settings: object) -> float:
+        frozen = Recipe.from_dict(settings).resolved(num_rows=100, num_cores=1, model_is_new=model_is_new)
+        assert frozen.learning_rate is not None
+        return frozen.learning_rate
+
+    label, write = {"task": "text-classification"}, {"task": "causal-lm"}
+    for method in ("full", "lora", "last-layers"):
+        assert rate(method=method, **label) >= 2 * rate(method=method, **write), "a new head, few short rows"
+    assert rate(method="prefix", **label) == rate(method="prefix", **write), "its own pace everywhere"
+    assert rate(method="full", model_is_new=True, **write) > 10 * rate(method="full", **write)
+    assert rate(method="full", reinitialise="all") == rate(method="full", model_is_new=True)
+    assert rate(method="lora", model_is_new=True, **write) == rate(method="lora", **write)
+    assert rate(optimizer="lion", **label) == pytest.approx(rate(**label) / 5)
+    assert rate(learning_rate=3e-4, method="full", model_is_new=True, **label) == 3e-4, "what is said holds"
+
+
 def test_every_message_survives_the_wire() -> None:
     samples = [
         m.StepFinished(1, None, 0.1, 2.0, 3, 2, 5.0, 0.5, 1.5),

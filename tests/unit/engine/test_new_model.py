@@ -20,7 +20,8 @@ from engine.messages import CreateModel, Progress
 from engine.model_library import ModelLibrary
 from engine.model_sizes import KINDS, check_sizes, num_parameters
 from engine.new_model import create_model, make_folder, make_weights
-from engine.recipe import Recipe, tasks_for
+from engine.processes import resolve_recipe
+from engine.recipe import NEW_MODEL_LEARNING_RATE, Recipe, tasks_for
 from engine.service import Errand
 from tests.numerics.test_training import Recorder
 from tests.tiny_translator import import_rows, new_model, phrases
@@ -191,6 +192,12 @@ TRUTHS = {
     "decoder": ("poems", "causal-lm", 0.6, ()),
     "encoder": ("poems", "masked-lm", 0.9, ("hidden_dropout_prob", "attention_probs_dropout_prob")),
 }
+
+
+def test_without_a_rate_it_gets_that_of_new_models(poems: Home) -> None:
+    new_model(poems, "mine", data="poems")
+    wish = Recipe(model="mine", data="poems", method="full")
+    assert resolve_recipe(poems, wish).learning_rate == NEW_MODEL_LEARNING_RATE
 
 
 @pytest.mark.parametrize("kind", TRUTHS)
