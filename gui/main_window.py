@@ -30,6 +30,7 @@ from engine.home import Home
 from gui.garbage import GarbageCollector
 from gui.icons import app_icon
 from gui.live_run import LiveRun
+from gui.models.chat_sources import to_try
 from gui.palette import CommandPalette, Entry
 from gui.rail import NAMES, Rail
 from gui.run_bar import HEIGHT as RUN_BAR_HEIGHT
@@ -246,7 +247,13 @@ class MainWindow(QMainWindow):
 
     def _try(self, run: LiveRun) -> None:
         prompts = run.recipe.get("sample_prompts") or [""]
-        self.go("playground", {"sources": [run.recipe.get("model", ""), run.id], "prompt": prompts[0]})
+        self.go(
+            "playground",
+            {
+                "sources": to_try(str(run.recipe.get("task") or ""), run.recipe.get("model", ""), run.id),
+                "prompt": prompts[0],
+            },
+        )
 
     def _on_failed(self, error: object) -> None:
         if is_cancelled(error):

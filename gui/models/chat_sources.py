@@ -13,6 +13,11 @@ from storage.history import History
 from storage.records import RunDetail
 
 MAX_RUNS = 50  # newest first; older ones are opened from Experiments
+HEADED = (
+    "text-classification",
+    "token-classification",
+    "question-answering",
+)  # learnt by a head that a base lacks
 MODELS, RUNS, CHECKPOINTS = "Base models", "Runs", "Checkpoints"
 
 
@@ -57,6 +62,11 @@ def choices_of(models: ModelList | None, runs: list[RunDetail]) -> list[Choice]:
                 Choice(source, record.name, CHECKPOINTS, checkpoint.step, checkpoint.is_best, **about)
             )
     return [*base, *results, *steps]
+
+
+def to_try(task: str, model: str, tuned: str) -> list[str]:
+    """What is put side by side to try a run: its base model too, unless that has no head for the task."""
+    return [tuned] if task in HEADED else [model, tuned]
 
 
 def example_prompts(choices: list[Choice], sources: list[str], limit: int = 3) -> list[str]:

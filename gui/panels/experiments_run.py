@@ -17,6 +17,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QTabWidget, QVBoxLayout, Q
 from engine.journal import Entry, read_journal
 from engine.processes import log_tail
 from engine.recipe import Recipe, RecipeError
+from gui.models.chat_sources import to_try
 from gui.models.curves import Array
 from gui.models.facts import Fact, FactsModel
 from gui.models.figures import task_figures
@@ -263,7 +264,10 @@ class RunView(QWidget):
             step = max(each.step for each in detail.checkpoints)
         tuned = self._run_id if step is None else f"{self._run_id}@{step}"
         prompts = detail.recipe.get("sample_prompts") or [""]
-        what = {"sources": [detail.record.model, tuned], "prompt": self.timeline.prompt or prompts[0]}
+        what = {
+            "sources": to_try(detail.record.task, detail.record.model, tuned),
+            "prompt": self.timeline.prompt or prompts[0],
+        }
         self._workbench.go.emit("playground", what)
 
     def _resume(self) -> None:

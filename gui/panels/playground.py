@@ -281,6 +281,10 @@ class PlaygroundPanel(Page):
         self.prompt.set_examples(example_prompts(self._choices, sources) if empty else [])
         self.clear_button.setEnabled(not empty)
         self.prompt.set_task(self.columns[0].task if self.columns else "causal-lm")
+        is_writing = any(column.task == "causal-lm" for column in self.columns)
+        if is_writing != self.settings_button.isEnabled():  # who sorts or finds has nothing to set
+            self.settings_button.setEnabled(is_writing)
+            self._fold_sides()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -306,7 +310,9 @@ class PlaygroundPanel(Page):
         )
         for button, pane, width in sorted(sides, key=lambda side: side[0] is not asked):
             each = MIN_WIDTH if button is asked else COMFORTABLE_WIDTH
-            shown = button.isChecked() and room - width - 24 >= len(self.columns) * each
+            shown = (
+                button.isChecked() and button.isEnabled() and room - width - 24 >= len(self.columns) * each
+            )
             pane.setVisible(shown)
             if shown:
                 room -= width + 24

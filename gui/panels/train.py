@@ -16,6 +16,7 @@ from engine.errors import UserError
 from engine.messages import PauseRun, ResumeRun, SampleNow, SaveCheckpoint, StopRun
 from engine.recipe import Recipe
 from gui.live_run import LiveRun
+from gui.models.chat_sources import to_try
 from gui.models.runs import STATUS_WORDS
 from gui.panels.train_live import LiveView
 from gui.panels.train_setup import SetupView
@@ -134,7 +135,7 @@ class TrainPanel(Page):
         tuned = run.id if step is None else f"{run.id}@{step}"
         prompts = run.recipe.get("sample_prompts") or [""]
         what = {
-            "sources": [run.recipe.get("model", ""), tuned],
+            "sources": to_try(str(run.recipe.get("task") or ""), run.recipe.get("model", ""), tuned),
             "prompt": self.live.timeline.prompt or prompts[0],
         }
         self.workbench.go.emit("playground", what)

@@ -268,3 +268,10 @@ def test_the_headers_and_cells_speak_chinese_at_once(panel):
         assert cell(panel, panel.model.row_of(RUN_ID), "status") == "已完成"
     finally:
         language.use("en")
+
+
+@pytest.mark.usefixtures("classifiers")
+def test_a_classifier_is_tried_alone_for_its_base_has_no_head(qtbot, bench, panel):
+    view = opened(qtbot, panel, CLASSIFIER)
+    view._try(20)
+    assert bench.went[-1][0] == "playground" and bench.went[-1][1]["sources"] == [f"{CLASSIFIER}@20"]
