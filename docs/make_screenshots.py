@@ -1,10 +1,14 @@
-"""Photographs all six places: docs/screenshots/<place>-<language>-<theme>.png, from a home with real runs.
+"""Photographs all six places, and what a classifier brings: docs/screenshots/<scene>-<language>-<theme>.png.
 
     python docs/make_screenshots.py --home HOME [--small] [--place train …] [--out FOLDER]
 
+Besides the places there are the scenes `advisor` and `preflight` (the Train page, comparing methods and with a
+measured run), and, where the home holds a finished run that sorts texts into classes, `live` (its curves),
+`classifier` (it answers in the Playground) and `report` (its evaluation, which `python main.py evaluate` makes).
+
 Runs without a screen (Qt's offscreen platform) unless QT_QPA_PLATFORM says otherwise. Nothing in the home is
 changed but what any window would change; its settings are not touched. Each place is given time to load what it
-shows; a run that is in the home is opened in Train and in Experiments, and a data set in Data.
+shows; the newest run that writes is opened in Train and in Experiments, and its data in Data.
 """
 
 from __future__ import annotations
@@ -30,6 +34,10 @@ from gui.words import LANGUAGES, language  # noqa: E402
 from gui.workbench import PLACES, Workbench  # noqa: E402
 
 SIZE, SMALL_SIZE = (1280, 800), (960, 640)
+SCENES = ("advisor", "preflight", "live", "classifier", "report")
+CLASSES = "text-classification"
+REPORT_TAB = 2
+MOST_MEASURING_MS = 300_000
 SHORT_NAMES = {"en": "en", "zh_CN": "zh"}
 
 
@@ -49,13 +57,17 @@ def wait_for(condition: Any, most_ms: int) -> bool:
     return bool(condition())
 
 
-def newest_run(workbench: Workbench) -> Any:
-    """The newest finished run of the history, else the newest, else None."""
+def newest_run(workbench: Workbench, task: str = "") -> Any:
+    """The newest finished run of the history, of a task or preferably of one that writes; None if there is none."""
     answers: list[Any] = []
     workbench.ask_history(lambda history: history.runs(), answers.append, lambda error: answers.append([]))
     wait_for(lambda: answers, 20_000)
     runs = answers[0] if answers else []
-    return next((run for run in runs if run.status == "finished"), runs[0] if runs else None)
+    finished = [run for run in runs if run.status == "finished"]
+    if task:
+        return next((run for run in finished if run.task == task), None)
+    writing = [run for run in finished if run.task == "causal-lm"]
+    return next(iter([*writing, *finished, *runs]), None)
 
 
 def what_to_show(place: str, run: Any) -> Any:
@@ -71,14 +83,61 @@ def what_to_show(place: str, run: Any) -> Any:
     }.get(place)
 
 
-def photograph(window: MainWindow, run: Any, places: list[str], out: Path, settle_ms: int) -> list[Path]:
-    """Every place in both languages and both themes; the place is loaded once, then only dressed anew."""
+def come_to_rest(window: MainWindow, settle_ms: int, most_ms: int = 60_000) -> None:
+    """Until what is shown is loaded."""
+    wait(settle_ms)
+    wait_for(lambda: not (window.workbench.librarian.is_busy or window.workbench.player.is_busy), most_ms)
+    wait(500)
+
+
+def set_up(window: MainWindow, run: Any, settle_ms: int) -> Any:
+    """The Train page with a run's data and model, before a start."""
+    window.go("train", {"data": run.data, "model": run.model})
+    come_to_rest(window, settle_ms)
+    return window.panels["train"].setup
+
+
+def show_scene(window: MainWindow, scene: str, run: Any, classifier: Any, settle_ms: int) -> bool:
+    """Bring a place or a scene before the camera; False where the home lacks what it shows."""
+    if scene in PLACES:
+        window.go(scene, what_to_show(scene, run))
+    elif (run if scene in ("advisor", "preflight") else classifier) is None:
+        return False
+    elif scene == "advisor":
+        set_up(window, classifier or run, settle_ms).compare_button.click()
+    elif scene == "preflight":
+        set_up(window, classifier or run, settle_ms).preflight.measure_button.click()
+        come_to_rest(window, settle_ms, MOST_MEASURING_MS)
+    elif scene == "live":
+        window.go("train", {"run": classifier.id})
+    elif scene == "classifier":
+        window.go(
+            "playground", {"sources": [classifier.id], "prompt": "Where is my new card? It has not come."}
+        )
+        come_to_rest(window, settle_ms)
+        window.panels["playground"].prompt.send_button.click()
+    else:
+        window.go("experiments", classifier.id)
+        window.panels["experiments"].run_view.tabs.setCurrentIndex(REPORT_TAB)
+    come_to_rest(window, settle_ms)
+    return True
+
+
+def leave_scene(window: MainWindow, scene: str) -> None:
+    """What would be in the way of the next one is closed."""
+    if scene == "advisor":
+        window.panels["train"].setup.methods.leave()
+
+
+def photograph(
+    window: MainWindow, run: Any, classifier: Any, scenes: list[str], out: Path, settle_ms: int
+) -> list[Path]:
+    """Every scene in both languages and both themes; it is loaded once, then only dressed anew."""
     made = []
-    for place in places:
-        window.go(place, what_to_show(place, run))
-        wait(settle_ms)
-        wait_for(lambda: not window.workbench.librarian.is_busy, 60_000)
-        wait(500)
+    for place in scenes:
+        if not show_scene(window, place, run, classifier, settle_ms):
+            print(f"{place}: there is no run for it in this home", file=sys.stderr)
+            continue
         for code in LANGUAGES:
             window.use_language(code)
             for scheme in ("light", "dark"):
@@ -89,6 +148,7 @@ def photograph(window: MainWindow, run: Any, places: list[str], out: Path, settl
                     raise SystemExit(f"{path} could not be written")
                 made.append(path)
                 print(path)
+        leave_scene(window, place)
     return made
 
 
@@ -101,7 +161,9 @@ def main() -> int:
     )
     parser.add_argument("--out", default=str(PROGRAM / "docs" / "screenshots"), help="where the pictures go")
     parser.add_argument("--small", action="store_true", help="at 960 × 640 instead of 1280 × 800")
-    parser.add_argument("--place", action="append", choices=PLACES, help="only this place; may be repeated")
+    parser.add_argument(
+        "--place", action="append", choices=(*PLACES, *SCENES), help="only this one; may be repeated"
+    )
     parser.add_argument("--settle", type=int, default=3000, help="milliseconds that a place gets to load")
     options = parser.parse_args()
     out = Path(options.out)
@@ -116,8 +178,9 @@ def main() -> int:
         window = MainWindow(workbench)
         window.resize(*(SMALL_SIZE if options.small else SIZE))
         window.show()
-        run = newest_run(workbench)
-        photograph(window, run, options.place or list(PLACES), out, options.settle)
+        run, classifier = newest_run(workbench), newest_run(workbench, CLASSES)
+        scenes = options.place or [*PLACES, *SCENES]
+        photograph(window, run, classifier, scenes, out, options.settle)
         window.close()
     application.quit()
     return 0

@@ -406,6 +406,7 @@ def load_as(stage: Stage, task: str) -> Any:
 
 def test_a_classifier_shows_its_labels_and_keeps_the_text(stage):
     column = load_as(stage, "text-classification")
+    assert not stage.panel.settings_button.isEnabled() and stage.panel.inspector.isHidden()
     stage.send("The lamp is broken.")
     request, ticket = stage.player.asked[-1]
     assert request == Predict("tiny", {"text": "The lamp is broken."})
