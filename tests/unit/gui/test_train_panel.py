@@ -10,7 +10,17 @@ from PySide6.QtCore import Qt
 
 from engine.errors import UserError
 from engine.journal import JournalWriter
-from engine.messages import EstimateRun, Failed, GetStarter, PauseRun, ResumeRun, StopRun, ViewTokens
+from engine.messages import (
+    AdvisedMethod,
+    EstimateRun,
+    Failed,
+    GetStarter,
+    MethodAdvice,
+    PauseRun,
+    ResumeRun,
+    StopRun,
+    ViewTokens,
+)
 from engine.processes import take_commands
 from gui.panels.train import TrainPanel
 from gui.words import language
@@ -47,7 +57,9 @@ def stocked(bench):
     bench.librarian.models = [MODEL]
     bench.librarian.datasets = [dataset("support-desk", 320, 0, title="Support desk replies")]
     (bench.home.models / MODEL.id).mkdir()
-    (bench.home.models / MODEL.id / "model.json").write_text(json.dumps({"title": MODEL.title, "kind": "decoder"}))
+    (bench.home.models / MODEL.id / "model.json").write_text(
+        json.dumps({"title": MODEL.title, "kind": "decoder"})
+    )
     (bench.home.data / "support-desk").mkdir()
     card = {
         "name": "support-desk", "title": "Support desk replies", "rows_kept": 320, "hash": "9f2c",
@@ -287,3 +299,21 @@ def _is_ours(widget) -> bool:
 
 def test_assets_name_only_recipes_that_load():
     assert (Path(__file__).parents[3] / "assets" / "recipes" / "support-desk.toml").exists()
+
+
+def test_the_methods_are_compared_in_place_of_the_form_and_one_is_taken(qtbot, stocked):
+    fits = Failed("merit", "Small layers.")
+    advised = [AdvisedMethod(method, True, fits, 9, 10**9, 60.0, True) for method in ("lora", "houlsby")]
+    advice = MethodAdvice("causal-lm", tuple(advised), "lora", Failed("pick", "It takes 1 GB here."))
+    stocked.librarian._answer_AdviseMethods = lambda _request, _tell: advice
+    panel = shown(qtbot, stocked)
+    panel.setup.choose({"data": "support-desk", "model": MODEL.id})
+    qtbot.waitUntil(panel.primary.isEnabled)
+    qtbot.mouseClick(panel.setup.compare_button, Qt.MouseButton.LeftButton)
+    sheet = panel.setup.methods
+    qtbot.waitUntil(sheet.use_button.isVisible)
+    assert not panel.primary.isEnabled() and not panel.setup.form.isVisible()
+    sheet.table.selectRow(1)
+    qtbot.mouseClick(sheet.use_button, Qt.MouseButton.LeftButton)
+    assert panel.setup.form.recipe().method == "houlsby"
+    assert panel.setup.form.isVisible() and panel.primary.isEnabled()
