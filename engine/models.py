@@ -118,6 +118,8 @@ def load_with_head(
         UserError: "model-unreadable" if the base itself lacks weights, or transformers refuses it.
     """
     model, fresh = load_partly(auto_class, folder, dtype=dtype, device=device, **config)
+    if device == "cpu":
+        _quicken(model)
     heads = [name for name, _ in model.named_children() if name != model.base_model_prefix]
     if any(".pooler." in key for key in fresh):
         heads.append("pooler")
@@ -146,6 +148,16 @@ def load_partly(
     if lost := sorted(key for key in fresh if key.startswith(base) and ".pooler." not in key):
         raise _unreadable(folder, _lacks(lost))
     return model.to(device), fresh
+
+
+def _quicken(model: Any) -> None:
+    """Our attention and dropout for encoders' layers on a processor; causal layers keep torch's own attention."""
+    from engine.dropout import quicken_dropout
+    from engine.encoder_attention import NAME
+
+    if model.config._attn_implementation == "sdpa":
+        model.set_attn_implementation(NAME)
+    quicken_dropout(model)
 
 
 def _lacks(keys: list[str]) -> str:

@@ -20,6 +20,7 @@ from engine.optimizers.rules import BY_MATRIX, make_rule
 
 # State that an optimizer keeps as a plain number and a checkpoint as a tensor.
 NUMBERS = "number."
+PIECE = 1 << 16  # gradients that are added at once
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,7 @@ class _Flat:
         # In float32 the values are their own masters.
         self.master = self.values if self.is_full_precision else self.values.float()
         self.sum = self.gradients if self.is_full_precision else torch.zeros_like(self.master)
+        self._is_fresh = True  # the sum holds nothing of this step
         self.average = self.master.clone() if keeps_average else None
         self._rule = make_rule(
             group.rule, self._updated(), weight_decay=group.weight_decay, momentum=momentum
@@ -169,9 +171,17 @@ class _Flat:
 
     def collect(self) -> None:
         """Add a micro batch's gradients to the sum, in float32."""
-        if not self.is_full_precision:
-            self.sum += self.gradients
-            self.gradients.zero_()
+        if self.is_full_precision:
+            return
+        if self._is_fresh:  # nothing to add to yet: one pass instead of three
+            self.sum.copy_(self.gradients)
+        else:
+            # Adding across types makes a float32 copy of all of it; a piece at a time stays in the cache.
+            pairs = zip(self.sum.split(PIECE), self.gradients.split(PIECE), strict=True)
+            for total, more in pairs:
+                total.add_(more)
+        self._is_fresh = False
+        self.gradients.zero_()
 
     def step(self, learning_rate: float, l1: float) -> None:
         rate = learning_rate * self.group.rate_factor
@@ -179,8 +189,10 @@ class _Flat:
         self._rule.step()
         if l1:  # the proximal step of an L1 penalty: towards zero by rate x l1, and no further
             self.master.copy_(nn.functional.softshrink(self.master, rate * l1))
-        self.sum.zero_()
-        if not self.is_full_precision:
+        if self.is_full_precision:
+            self.sum.zero_()
+        else:
+            self._is_fresh = True
             self.values.copy_(self.master)
 
     def keep_average(self, kept: float) -> None:

@@ -9,6 +9,8 @@ import torch
 from torch.nn import functional
 
 from engine.attention import short_causal_attention
+from engine.dropout import dropout, quicken_dropout
+from engine.encoder_attention import short_attention
 from engine.fused_layers import fuse_layers, gated_silu, rms_norm
 from engine.lora_linear import lora_product
 from engine.loss import ShapeError, completion_loss, shift_labels
@@ -124,3 +126,57 @@ def test_only_modules_that_agree_are_fused(tiny_model: Path) -> None:
             return rms_norm(x, 1 + self.weight, self.variance_epsilon)
 
     assert fuse_layers(OffByOneRMSNorm()) == 0
+
+
+@pytest.mark.parametrize("masked", ["not", "by row", "by query"])
+def test_attention_of_encoders_equals_torchs_own(masked: str) -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(3, 4, 17, 8, requires_grad=True) for _ in range(3))
+    lengths = torch.tensor([17, 9, 1])
+    mask = (torch.arange(17) < lengths[:, None])[:, None, None] if masked != "not" else None
+    if mask is not None and masked == "by query":
+        mask = mask.expand(3, 1, 17, 17)
+    ours = short_attention(q, k, v, mask, 0.35)
+    theirs = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=0.35)
+    torch.testing.assert_close(ours, theirs)
+    weights = torch.randn_like(ours)
+    for mine, other in zip(
+        torch.autograd.grad((ours * weights).sum(), (q, k, v)),
+        torch.autograd.grad((theirs * weights).sum(), (q, k, v)),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_in_attention_has_the_gradient_of_what_was_dropped() -> None:
+    """The gradient is that of the same draws: a numeric derivative with the generator set back shows it."""
+    q, k, v = (torch.randn(2, 2, 5, 4, dtype=torch.float64, requires_grad=True) for _ in range(3))
+
+    def product(*inputs: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(3)
+        return short_attention(*inputs, None, 0.5, 0.3)
+
+    # The softmax is float32, which bounds how well the two can agree.
+    assert torch.autograd.gradcheck(product, (q, k, v), eps=1e-3, atol=2e-3, rtol=1e-2)
+    assert not torch.equal(product(q, k, v), short_attention(q, k, v, None, 0.5, 0.3)), "other draws"
+
+
+def test_dropout_keeps_the_share_and_the_mean() -> None:
+    torch.manual_seed(0)
+    x = torch.ones(1001, 999)
+    y = dropout(x, 0.1)
+    assert float((y == 0).float().mean()) == pytest.approx(0.1, abs=1e-3)
+    assert float(y.mean()) == pytest.approx(1.0, abs=1e-3)
+    in_a_row = (y.view(-1)[:-1] == 0) & (y.view(-1)[1:] == 0)
+    assert float(in_a_row.float().mean()) == pytest.approx(0.01, abs=5e-4), "neighbours are independent"
+    torch.manual_seed(0)
+    assert torch.equal(dropout(x, 0.1), y)
+
+
+def test_dropout_layers_are_quick_and_obey_their_mode() -> None:
+    layers = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(4, 4), torch.nn.Dropout(0.0))
+    assert quicken_dropout(layers) == 2
+    x = torch.ones(64, 4)
+    assert (layers[0](x) == 0).any() and torch.equal(layers[2](x), x)
+    layers.eval()
+    assert torch.equal(layers[0](x), x)
