@@ -14,6 +14,7 @@ from engine.data.library import DataLibrary
 from engine.errors import UserError
 from engine.home import Home
 from engine.messages import EvalFinished, StepFinished
+from engine.prepare import open_dataset
 from engine.processes import create_run
 from engine.recipe import Recipe
 from engine.tasks import saved_task
@@ -60,6 +61,27 @@ def test_the_loss_is_that_of_transformers(reviews: Home) -> None:
     ours = float(parts.task.loss_sum(batch).detach()) / batch.num_targets
     theirs = parts.model(**batch.inputs, labels=batch.labels).loss
     assert ours == pytest.approx(float(theirs.detach()), abs=1e-6)
+
+
+@pytest.mark.parametrize("method", ["full", "prompt"])
+def test_a_row_takes_no_more_places_than_the_model_has(
+    encoder_home: Home, tmp_path: Path, method: str
+) -> None:
+    """Whatever the recipe asks for; learnt vectors in front of a row take places too."""
+    file = tmp_path / "long.jsonl"
+    rows = [{"text": "hello thank you " * 100 + word, "label": word} for word in ("good", "bad") * 10]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    DataLibrary(encoder_home).import_files([str(file)], "long")
+    wished = recipe(data="long", method=method, max_seq_len=1000, num_steps=1)
+    parts = assemble(encoder_home, wished, device="cpu", dtype="float32")
+    parts.task.tokenizer.model_max_length = 10**9
+    encoded = parts.task.encode(
+        list(open_dataset(encoder_home, "long", "").examples(parts.task.id)), parts.tokenizer
+    )
+    longest = max(len(row.input_ids) for [row] in encoded)
+    assert longest == (128 if method == "full" else 128 - wished.num_virtual_tokens - 4)
+    batch = parts.task.collate([row for [row] in encoded], range(2), "cpu")
+    assert float(parts.task.loss_sum(batch).detach()) > 0
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
