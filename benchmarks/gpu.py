@@ -1,7 +1,7 @@
 """`python -m benchmarks.gpu --json FILE`: training on one GPU, in under eight minutes, from nothing but the code.
 
 Models have random weights and the shape of SmolLM2-135M and of a Llama with a billion parameters; rows are random
-tokens of mixed length, the last half of each trained. Ours is the product's own task, method, strategies and optimizer. The
+tokens of mixed length, the last half of each trained. Ours is the product's own task, method and strategies. The
 peers are plain loops over the same rows: as TRL's defaults have it (float32 weights under autocast, activations
 computed twice, whole logits) and as an expert sets it up (bfloat16 weights, fused AdamW, rows of like length together).
 Turns are interleaved. `--device cpu --shapes tiny` is the stand-in that the tests run.
