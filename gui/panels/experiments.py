@@ -26,8 +26,8 @@ from storage.history import History
 from storage.records import RunRecord
 
 REFRESH_MS = 2000  # while a run trains, its row moves this often
-# Down to when, they nearly fit beside the open rail at 1280.
-WIDTHS = (108, 160, 138, 118, 100, 84, 132, 62, 82, 98, 106, 56, 40)
+# Down to when, they fit beside the open rail at 1280.
+WIDTHS = (104, 130, 128, 112, 112, 92, 128, 68, 80, 92, 106, 56, 40)
 
 
 class ExperimentsPanel(Page):

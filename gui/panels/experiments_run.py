@@ -165,12 +165,12 @@ class RunView(QWidget):
         column.setContentsMargins(0, 8, 0, 0)
         column.setSpacing(8)
         self.figures = Plot(
-            "On the held-out rows", "After the first validation.", amount_percent, ceiling=1.0
+            "Figures", "After the first validation.", amount_percent, ceiling=1.0
         )
         above = QHBoxLayout()
         above.setSpacing(8)
-        above.addWidget(self.loss, 3)
-        above.addWidget(self.figures, 2)
+        above.addWidget(self.loss, 1)
+        above.addWidget(self.figures, 1)
         column.addLayout(above, 3)
         row = QHBoxLayout()
         row.setSpacing(8)
