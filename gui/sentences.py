@@ -59,6 +59,6 @@ def _filled(template: str, fields: dict[str, Any]) -> str:
 def _field(key: str, value: Any) -> Any:
     if key == "method":
         return recipe_word(str(value))
-    if isinstance(value, str) and value.endswith("."):
+    if isinstance(value, str) and (value.endswith(".") or key in ("found", "expected")):
         return language.translate(value)
     return value

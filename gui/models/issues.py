@@ -28,7 +28,7 @@ CODES = {
     "no-assistant-turn": "No answer in it", "answer-moved": "Answer stands elsewhere",
     "empty-answer": "Answer empty", "empty-label": "Label missing", "empty-score": "Score missing",
     "score-outside": "Score out of range", "empty-word": "Word empty or with blanks",
-    "tags-unequal": "Tags too many or too few",
+    "tags-unequal": "Tags too many or too few", "tag-missing": "Tag missing",
 }  # fmt: skip
 
 

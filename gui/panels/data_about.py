@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
@@ -12,6 +14,8 @@ from gui.widgets.page import ScrollColumn
 from gui.widgets.role_header import ROLE_WORDS
 from gui.widgets.text import label
 from gui.words import language, tr
+
+MOST_LINES = 20  # of files, and of what was passed over
 
 
 class AboutView(QWidget):
@@ -47,7 +51,8 @@ class AboutView(QWidget):
                 (tr("Columns"), "\n".join(columns)),
                 (tr("Size"), amount_bytes(info.num_bytes)),
                 (tr("Imported"), when(info.created_utc)),
-                (tr("From"), "\n".join(info.sources)),
+                (tr("From"), some_lines((*filter(None, (info.origin,)), *info.sources))),
+                (tr("Passed over"), some_lines(info.skipped)),
                 (tr("Licence"), info.licence),
                 (tr("Content hash"), info.hash),
             )
@@ -73,6 +78,14 @@ class FactGrid(QWidget):
         for row, (name, value) in enumerate(fact for fact in facts if fact[1]):
             self._grid.addWidget(label(name, "quiet"), row, 0, Qt.AlignmentFlag.AlignTop)
             self._grid.addWidget(_value(name, value), row, 1)
+
+
+def some_lines(lines: Sequence[str]) -> str:
+    """The first of many, one a line, and how many more there are."""
+    shown = list(lines[:MOST_LINES])
+    if len(lines) > MOST_LINES:
+        shown.append(tr("and {count} more", count=f"{len(lines) - MOST_LINES:,}"))
+    return "\n".join(shown)
 
 
 def role_words(role: str) -> str:
