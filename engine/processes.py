@@ -65,11 +65,13 @@ def resolve_recipe(home: Home, recipe: Recipe) -> Recipe:
     split_train = data.get("split_rows", {}).get("train")
     share = num_pieces(data["shape"], data["rows_kept"], data["num_bytes"], recipe.max_seq_len)
     per_row = share // max(1, data["rows_kept"])  # a long plain text is several rows
+    card = _read_card(home.models / recipe.model / "model.json") or {}
     frozen = recipe.resolved(
         num_rows=share,
         num_cores=psutil.cpu_count() or 1,
         num_train_rows=None if split_train is None else split_train * per_row,
-        model_is_new=_is_new(home, recipe.model),
+        num_parameters=int(card.get("num_parameters") or 0),
+        model_is_new=str(card.get("source", "")).startswith(MADE_HERE),
     )
     return frozen.replace(name=frozen.name or f"{recipe.data} · {recipe.method}")
 
@@ -303,12 +305,6 @@ def _model_kind(home: Home, model: str) -> str:
         return kind_of_config(config)
     recipe = home.run(model.partition("@")[0]) / RECIPE_NAME
     return _model_kind(home, Recipe.load(recipe).model) if recipe.exists() else ""
-
-
-def _is_new(home: Home, model: str) -> bool:
-    """Whether a model of the library was made here and has learnt nothing yet."""
-    card = _read_card(home.models / model / "model.json") or {}
-    return str(card.get("source", "")).startswith(MADE_HERE)
 
 
 def _model_type(home: Home, model: str) -> str:

@@ -138,10 +138,12 @@ DEFAULT_LEARNING_RATES = dict.fromkeys(METHODS, 5e-4) | {
     "prefix": 2e-2, "prompt": 3e-2, "p-tuning": 1e-3, "lora-plus": 2e-4, "trainable-tokens": 1e-3, "oft": 1e-3,
     "adalora": 5e-3,
 }  # fmt: skip
-# Encoders learn a new head from few short rows: at the rates above, some hundred rows end before they are learnt.
-ENCODER_LEARNING_RATES = dict.fromkeys(
+# A small encoder (MiniLM: six layers) has learnt a new head from few short rows at these rates, and not yet at the ones
+# above; one of twelve layers fell apart at twice these (both measured on a few hundred rows of topics and reviews).
+SMALL_ENCODER_PARAMETERS = 30_000_000
+SMALL_ENCODER_LEARNING_RATES = dict.fromkeys(
     ("lora", "dora", "qlora", "loha", "lokr", "miss", *BOTTLENECKS), 1e-3
-) | {"full": 1e-4, "last-layers": 2e-4}  # fmt: skip
+) | {"full": 2e-4, "last-layers": 2e-4}  # fmt: skip
 NEW_MODEL_LEARNING_RATE = 1e-3  # of every weight, where none has learnt anything yet
 # An optimizer's rate beside AdamW's: signs move further than moments, plain gradients less. Muon is scaled to AdamW.
 LEARNING_RATE_FACTORS = {"lion": 0.2, "sgd": 100.0, "adafactor": 2.0}
@@ -235,7 +237,7 @@ class Recipe:
     )  # fmt: skip
     learning_rate: float | None = _setting(
         None, "Learning rate",
-        "The step size at its peak. Left empty, method, task and optimizer choose it. Halve it if the loss jumps.",
+        "The step size at its peak. Empty: method, model, task and optimizer choose it. Halve it if the loss jumps.",
         group="optimiser",
         above=0, maximum=1,
     )  # fmt: skip
@@ -591,13 +593,14 @@ class Recipe:
         return min(max(1, round(num_rows * self.validation_fraction)), num_rows - 1)
 
     def resolved(
-        self, *, num_rows: int, num_cores: int, num_train_rows: int | None = None, model_is_new: bool = False
-    ) -> Recipe:
+        self, *, num_rows: int, num_cores: int, num_train_rows: int | None = None, num_parameters: int = 0,
+        model_is_new: bool = False,
+    ) -> Recipe:  # fmt: skip
         """The recipe with every None chosen, for a data set of `num_rows` on a machine of `num_cores`.
 
-        `num_train_rows` is given where the data set says itself which rows are trained on; `model_is_new` where the
-        model's weights are random still. The same input gives the same recipe, always: this is what is frozen into a
-        run.
+        `num_train_rows` is given where the data set says itself which rows are trained on; `num_parameters` are the
+        model's, 0 where they are not known; `model_is_new` says that its weights are random still. The same input
+        gives the same recipe, always: this is what is frozen into a run.
         """
         rows_per_step = self.micro_batch_size * self.gradient_accumulation_steps
         if num_train_rows is None:
@@ -610,7 +613,7 @@ class Recipe:
             num_epochs=self.num_epochs
             if self.num_steps is None
             else min(1000.0, num_steps / steps_per_epoch),
-            learning_rate=self.learning_rate or self._usual_learning_rate(model_is_new),
+            learning_rate=self.learning_rate or self._usual_learning_rate(num_parameters, model_is_new),
             warmup_steps=min(num_steps, math.ceil(num_steps * 0.05))
             if self.warmup_steps is None
             else self.warmup_steps,
@@ -619,10 +622,10 @@ class Recipe:
             num_threads=self.num_threads or max(1, num_cores - 1),
         )
 
-    def _usual_learning_rate(self, model_is_new: bool) -> float:
+    def _usual_learning_rate(self, num_parameters: int, model_is_new: bool) -> float:
         rate = DEFAULT_LEARNING_RATES[self.method]
-        if self.task in ENCODER_TASKS:
-            rate = ENCODER_LEARNING_RATES.get(self.method, rate)
+        if self.task in ENCODER_TASKS and 0 < num_parameters <= SMALL_ENCODER_PARAMETERS:
+            rate = SMALL_ENCODER_LEARNING_RATES.get(self.method, rate)
         if self.method == "full" and (model_is_new or self.reinitialise == "all"):
             rate = NEW_MODEL_LEARNING_RATE
         return min(rate * LEARNING_RATE_FACTORS.get(self.optimizer, 1.0), 1.0)

@@ -233,7 +233,8 @@ class SetupView(QWidget):
         info = self._data.get(str(values.get("data")))
         self.form.set_num_rows(info.rows_kept if info else None)
         model = self._models.get(str(values.get("model")))
-        self.form.set_model_is_new(model is not None and model.source.startswith(MADE_HERE))
+        is_new = model is not None and model.source.startswith(MADE_HERE)
+        self.form.set_model(model.num_parameters if model else 0, is_new)
         is_known = info is not None and model is not None
         self.form.set_tasks(tasks_for(info.shape, model.kind) if is_known and info and model else ())
         self._pin_prompts(str(values.get("data")))

@@ -75,7 +75,7 @@ class RecipeForm(QWidget):
         self._rows: dict[str, FormRow] = {}
         self._groups: dict[str, _Group] = {}
         self._num_rows: int | None = None
-        self._model_is_new = False
+        self._num_parameters, self._model_is_new = 0, False
         self._tasks: tuple[str, ...] = ()
         self.problems: tuple[Problem, ...] = ()
         self._curve = ScheduleCurve()
@@ -136,10 +136,10 @@ class RecipeForm(QWidget):
             self._num_rows = num_rows
             self.refresh()
 
-    def set_model_is_new(self, is_new: bool) -> None:
-        """Whether the model's weights are random still, which wants another learning rate."""
-        if is_new != self._model_is_new:
-            self._model_is_new = is_new
+    def set_model(self, num_parameters: int, is_new: bool) -> None:
+        """The model's size, 0 while unknown, and whether its weights are random still: the learning rate follows."""
+        if (num_parameters, is_new) != (self._num_parameters, self._model_is_new):
+            self._num_parameters, self._model_is_new = num_parameters, is_new
             self.refresh()
 
     def set_tasks(self, tasks: Sequence[str]) -> None:
@@ -293,8 +293,9 @@ class RecipeForm(QWidget):
             return {}
         meant = recipe.replace(task=self.task or recipe.task)
         chosen = meant.resolved(
-            num_rows=self._num_rows or 1, num_cores=os.cpu_count() or 1, model_is_new=self._model_is_new
-        ).to_dict()
+            num_rows=self._num_rows or 1, num_cores=os.cpu_count() or 1, num_parameters=self._num_parameters,
+            model_is_new=self._model_is_new,
+        ).to_dict()  # fmt: skip
         known = chosen if self._num_rows else {key: chosen[key] for key in ("learning_rate", "num_threads")}
         return {key: value for key, value in known.items() if recipe.to_dict()[key] is None}
 

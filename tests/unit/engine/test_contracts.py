@@ -69,15 +69,21 @@ def test_automatic_values_are_chosen_once() -> None:
 
 
 def test_the_learning_rate_follows_method_task_optimizer_and_model() -> None:
-    def rate(*, model_is_new: bool = False, **settings: object) -> float:
-        frozen = Recipe.from_dict(settings).resolved(num_rows=100, num_cores=1, model_is_new=model_is_new)
+    def rate(*, num_parameters: int = 0, model_is_new: bool = False, **settings: object) -> float:
+        frozen = Recipe.from_dict(settings).resolved(
+            num_rows=100, num_cores=1, num_parameters=num_parameters, model_is_new=model_is_new
+        )
         assert frozen.learning_rate is not None
         return frozen.learning_rate
 
     label, write = {"task": "text-classification"}, {"task": "causal-lm"}
+    small, large = 22_700_000, 110_000_000
     for method in ("full", "lora", "last-layers"):
-        assert rate(method=method, **label) >= 2 * rate(method=method, **write), "a new head, few short rows"
-    assert rate(method="prefix", **label) == rate(method="prefix", **write), "its own pace everywhere"
+        usual = rate(method=method, **label)
+        assert rate(method=method, num_parameters=small, **label) >= 2 * usual
+        assert rate(method=method, num_parameters=large, **label) == usual == rate(method=method, **write)
+        assert rate(method=method, num_parameters=small, **write) == usual, "small decoders write"
+    assert rate(method="prompt", num_parameters=small, **label) == rate(method="prompt", **label)
     assert rate(method="full", model_is_new=True, **write) > 10 * rate(method="full", **write)
     assert rate(method="full", reinitialise="all") == rate(method="full", model_is_new=True)
     assert rate(method="lora", model_is_new=True, **write) == rate(method="lora", **write)
