@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument(
         "--threads", type=int, default=os.cpu_count(), help="training: of each side; 1 on a busy machine"
     )
+    parser.add_argument("--peer", action="append", default=[], help="training: which of the peer's set-ups")
     parser.add_argument("--rows", type=int, default=1_000_000, help="import: rows of the file")
     parser.add_argument(
         "--seconds", type=float, default=60.0, help="window: how long the flood of events lasts"
@@ -43,7 +44,7 @@ def main() -> int:
             arguments.home,
             num_runs=arguments.runs,
             num_steps=arguments.steps,
-            num_threads=arguments.threads,
+            num_threads=arguments.threads, peers=arguments.peer,
         )
     else:
         result = sft.compare(
@@ -51,7 +52,7 @@ def main() -> int:
             arguments.home,
             num_runs=arguments.runs,
             num_steps=arguments.steps,
-            num_threads=arguments.threads,
+            num_threads=arguments.threads, peers=arguments.peer,
         )
     text = json.dumps(result, indent=1)
     if arguments.json:

@@ -22,7 +22,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine, ratios
+from benchmarks.machine import machine, rates, ratios
 
 ROWS = ("classify", "classify-expert", "head-only")
 STARTER = "all-minilm-l6-v2"
@@ -40,7 +40,9 @@ PEERS = {
 }  # fmt: skip
 
 
-def compare(row: str, home: Path, *, num_runs: int, num_steps: int, num_threads: int) -> dict[str, Any]:
+def compare(
+    row: str, home: Path, *, num_runs: int, num_steps: int, num_threads: int, peers: list[str]
+) -> dict[str, Any]:
     """Interleaved runs of both sides; `num_steps` are those of one epoch."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -48,9 +50,10 @@ def compare(row: str, home: Path, *, num_runs: int, num_steps: int, num_threads:
         (work / "train.json").write_text(json.dumps(rows[NUM_HELD_OUT:]), encoding="utf-8")
         (work / "held_out.json").write_text(json.dumps(rows[:NUM_HELD_OUT]), encoding="utf-8")
         bench = _Bench(row, home.absolute(), work, num_steps * NUM_EPOCHS[row], num_threads)
-        peer, tried = PEERS[row][0], {}
-        if len(PEERS[row]) > 1:
-            tried = {peer: bench.run(peer, "trial") for peer in PEERS[row]}
+        candidates = peers or PEERS[row]
+        peer, tried = candidates[0], {}
+        if len(candidates) > 1:
+            tried = {peer: bench.run(peer, "trial") for peer in candidates}
             peer = max(tried, key=lambda name: tried[name]["samples_per_processor_second"])
         runs: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
         for turn in range(num_runs):
@@ -74,7 +77,7 @@ def compare(row: str, home: Path, *, num_runs: int, num_steps: int, num_threads:
         "runs": runs,
         "num_threads": num_threads,
         "load": os.getloadavg(),
-        "machine": machine(),
+        "machine": machine() | rates(num_threads),
     }
 
 

@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine, ratios
+from benchmarks.machine import machine, rates, ratios
 
 ROWS = ("sft-lora", "sft-lora-expert", "sft-full")
 EXPERTS = ("grouped", "grouped-chunked", "packed-chunked")
@@ -35,7 +35,9 @@ BATCH_SIZE = 8
 WARMUP_STEPS = 3
 
 
-def compare(row: str, home: Path, *, num_runs: int, num_steps: int, num_threads: int) -> dict[str, Any]:
+def compare(
+    row: str, home: Path, *, num_runs: int, num_steps: int, num_threads: int, peers: list[str]
+) -> dict[str, Any]:
     """Interleaved runs of both sides; the result as `docs/performance.md` shows it."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -44,9 +46,10 @@ def compare(row: str, home: Path, *, num_runs: int, num_steps: int, num_threads:
         (work / "train.json").write_text(json.dumps(rows[NUM_HELD_OUT:]), encoding="utf-8")
         (work / "held_out.json").write_text(json.dumps(rows[:NUM_HELD_OUT]), encoding="utf-8")
         bench = _Bench(row, home.absolute(), work, num_steps, num_threads)
-        peer, tried = PEERS[row][0], {}
-        if len(PEERS[row]) > 1:
-            tried = {peer: bench.run(peer, "trial") for peer in PEERS[row]}
+        candidates = peers or PEERS[row]
+        peer, tried = candidates[0], {}
+        if len(candidates) > 1:
+            tried = {peer: bench.run(peer, "trial") for peer in candidates}
             print("tried", json.dumps(tried), file=sys.stderr)
             peer = max(tried, key=lambda name: tried[name]["tokens_per_processor_second"])
         runs: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
@@ -71,7 +74,7 @@ def compare(row: str, home: Path, *, num_runs: int, num_steps: int, num_threads:
         "runs": runs,
         "num_threads": num_threads,
         "load": os.getloadavg(),
-        "machine": machine(),
+        "machine": machine() | rates(num_threads),
     }
 
 
