@@ -159,13 +159,14 @@ class _Tokens:
         is_byte = functools.cache(
             lambda token_id: is_byte_piece(str(tokenizer.convert_ids_to_tokens(token_id)))
         )
+        unknown = tokenizer.unk_token_id  # asked once: looking it up takes longer than comparing it
         for start in range(0, num_rows, TOKEN_ROWS):
             rows.tell("tokenising", start)
             places = range(start, min(start + TOKEN_ROWS, num_rows))
             for place, encoded in zip(places, encode_all(dataset, places, tokenizer, recipe), strict=True):
                 ids = encoded.input_ids
                 self._full[place], self._kept[place] = encoded.num_full_tokens, len(ids)
-                self._unknown[place] = _count(ids, lambda token_id: token_id == tokenizer.unk_token_id)
+                self._unknown[place] = ids.count(unknown) if unknown is not None else 0
                 self._bytes[place] = _count(ids, is_byte)
         rows.tell("tokenising", num_rows)
 
