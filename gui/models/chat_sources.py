@@ -6,11 +6,13 @@ Plain data, made from the librarian's list and the history's records.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.messages import ModelList
-from storage.history import History
 from storage.records import RunDetail
+
+if TYPE_CHECKING:
+    from storage.history import History  # with SQLAlchemy, for which the window's start does not wait
 
 MAX_RUNS = 50  # newest first; older ones are opened from Experiments
 HEADED = (

@@ -6,7 +6,7 @@ No numpy, for the window's start.
 from __future__ import annotations
 
 from engine.metrics import METRICS, METRICS_OF_TASK, figures_of_validation, main_figure
-from gui.widgets.numbers import amount_loss, amount_percent
+from gui.widgets.numbers import NONE, amount_loss, amount_percent
 from gui.words import tr
 from storage.records import RunRecord
 
@@ -24,7 +24,7 @@ def task_figures(task: str) -> tuple[str, ...]:
 def figure_text(name: str, value: float | None) -> str:
     """A figure with its unit: 94.2 %, 0.123."""
     if value is None:
-        return "–"
+        return NONE
     return amount_percent(value) if METRICS[name].format == "percent" else amount_loss(value)
 
 
@@ -43,9 +43,9 @@ def main_figure_text(run: RunRecord) -> str:
     name = MAIN_FIGURES.get(run.task)
     if name is None:
         loss = run.best_val_loss
-        return tr("val. loss {loss}", loss=amount_loss(loss)) if loss is not None else "–"
+        return tr("val. loss {loss}", loss=amount_loss(loss)) if loss is not None else NONE
     if run.figure_range is None:
-        return "–"
+        return NONE
     return f"{tr(METRICS[name].title)} {figure_text(name, best_value(name, *run.figure_range))}"
 
 

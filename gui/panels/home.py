@@ -15,10 +15,11 @@ from engine.errors import UserError
 from engine.messages import DescribeMachine, Failed, MachineInfo
 from engine.recipe import Recipe
 from gui.icons import set_picture
+from gui.models.figures import MAIN_FIGURES, main_figure_text
 from gui.models.runs import STATUS_WORDS
 from gui.panels.home_gallery import Gallery
 from gui.panels.home_recipe import RecipeCard
-from gui.widgets.numbers import amount_bytes, amount_loss, when
+from gui.widgets.numbers import NONE, amount_bytes, when
 from gui.widgets.page import Page, ScrollColumn, button, line
 from gui.widgets.states import ErrorCard
 from gui.widgets.text import ElidedLabel, label
@@ -63,7 +64,7 @@ class HomePanel(Page):
 
     def refresh_runs(self) -> None:
         self._workbench.ask_history(
-            lambda history: history.runs()[:MOST_RUNS], self._on_runs, self._on_no_runs
+            lambda history: history.runs(figures=MAIN_FIGURES)[:MOST_RUNS], self._on_runs, self._on_no_runs
         )
 
     def refresh_cards(self) -> None:
@@ -223,7 +224,7 @@ class _RecentRuns(QFrame):
 
 
 class RunRow(QFrame):
-    """One run as a button: mark, name, model and data, validation loss, status, when."""
+    """One run as a button: mark, name, model and data, main figure, status, when."""
 
     chosen = Signal(object)
 
@@ -264,8 +265,8 @@ class RunRow(QFrame):
         self.name.setText(run.name)
         self.about.setText(tr("{model} on {data}", model=run.model_title or run.model, data=run.data))
         self.status.setText(tr(word))
-        loss = run.best_val_loss
-        self.loss.setText(tr("val. loss {loss}", loss=amount_loss(loss)) if loss is not None else "")
+        said = main_figure_text(run)
+        self.loss.setText("" if said == NONE else said)
         self.when.setText(when(run.created_utc))
         self.setAccessibleName(f"{run.name}, {tr(word)}")
 
