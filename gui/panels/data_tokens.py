@@ -74,7 +74,8 @@ class TokensView(QWidget):
         row.addWidget(cut_word)
         row.addWidget(self._longest)
         row.addSpacing(8)
-        row.addWidget(self._prompts_too, 1)
+        row.addWidget(self._prompts_too)
+        row.addStretch(1)
         return row
 
     def _show(self) -> None:

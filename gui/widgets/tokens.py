@@ -49,7 +49,7 @@ SETTLE_MS = 250  # a recipe being typed asks once it rests
 ROWS_AHEAD = 3
 ROWS_KEPT = 200
 LENGTHS_HEIGHT = 96
-ROOM_FOR_LENGTHS = 300
+ROOM_FOR_LENGTHS = 380
 COUNT_BY_ITSELF_ROWS = 5000  # beyond that, counting waits for the button
 SHAPING_KEYS = ("task", "train_on", "max_seq_len")  # the only settings that change what a row looks like
 
