@@ -57,15 +57,23 @@ def wait_for(condition: Any, most_ms: int) -> bool:
     return bool(condition())
 
 
-def newest_run(workbench: Workbench, task: str = "") -> Any:
-    """The newest finished run of the history, of a task or preferably of one that writes; None if there is none."""
+def chosen_run(workbench: Workbench, task: str = "") -> Any:
+    """The newest finished run, preferably one that writes; of a task that has accuracies the best. None: no run."""
     answers: list[Any] = []
-    workbench.ask_history(lambda history: history.runs(), answers.append, lambda error: answers.append([]))
+    workbench.ask_history(
+        lambda history: history.runs(figures={CLASSES: "accuracy"}),
+        answers.append,
+        lambda _error: answers.append([]),
+    )
     wait_for(lambda: answers, 20_000)
     runs = answers[0] if answers else []
     finished = [run for run in runs if run.status == "finished"]
     if task:
-        return next((run for run in finished if run.task == task), None)
+        return max(
+            (run for run in finished if run.task == task and run.figure_range),
+            key=lambda run: run.figure_range[1],
+            default=None,
+        )
     writing = [run for run in finished if run.task == "causal-lm"]
     return next(iter([*writing, *finished, *runs]), None)
 
@@ -97,10 +105,20 @@ def set_up(window: MainWindow, run: Any, settle_ms: int) -> Any:
     return window.panels["train"].setup
 
 
+def send(window: MainWindow, prompt: str, settle_ms: int) -> None:
+    """Type a prompt in the Playground, once its models are loaded, and send it."""
+    come_to_rest(window, settle_ms)
+    box = window.panels["playground"].prompt
+    box.set_text(prompt)
+    box.send_button.click()
+
+
 def show_scene(window: MainWindow, scene: str, run: Any, classifier: Any, settle_ms: int) -> bool:
     """Bring a place or a scene before the camera; False where the home lacks what it shows."""
     if scene in PLACES:
         window.go(scene, what_to_show(scene, run))
+        if scene == "playground" and run is not None:
+            send(window, "Where is my parcel? It should have come on Monday.", settle_ms)
     elif (run if scene in ("advisor", "preflight") else classifier) is None:
         return False
     elif scene == "advisor":
@@ -111,11 +129,8 @@ def show_scene(window: MainWindow, scene: str, run: Any, classifier: Any, settle
     elif scene == "live":
         window.go("train", {"run": classifier.id})
     elif scene == "classifier":
-        window.go(
-            "playground", {"sources": [classifier.id], "prompt": "Where is my new card? It has not come."}
-        )
-        come_to_rest(window, settle_ms)
-        window.panels["playground"].prompt.send_button.click()
+        window.go("playground", {"sources": [classifier.id]})
+        send(window, "Where is my new card? It has not come.", settle_ms)
     else:
         window.go("experiments", classifier.id)
         window.panels["experiments"].run_view.tabs.setCurrentIndex(REPORT_TAB)
@@ -178,7 +193,7 @@ def main() -> int:
         window = MainWindow(workbench)
         window.resize(*(SMALL_SIZE if options.small else SIZE))
         window.show()
-        run, classifier = newest_run(workbench), newest_run(workbench, CLASSES)
+        run, classifier = chosen_run(workbench), chosen_run(workbench, CLASSES)
         scenes = options.place or [*PLACES, *SCENES]
         photograph(window, run, classifier, scenes, out, options.settle)
         window.close()
