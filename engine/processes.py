@@ -62,7 +62,8 @@ def resolve_recipe(home: Home, recipe: Recipe) -> Recipe:
     )
     if refused is not None:
         raise UserError(refused.code, refused.template, **refused.fields)
-    split_train = data.get("split_rows", {}).get("train")
+    split = data.get("split_rows")
+    split_train = recipe.rows_of_split(split)[0] if split else None
     share = num_pieces(data["shape"], data["rows_kept"], data["num_bytes"], recipe.max_seq_len)
     per_row = share // max(1, data["rows_kept"])  # a long plain text is several rows
     card = _read_card(home.models / recipe.model / "model.json") or {}

@@ -583,6 +583,16 @@ class Recipe:
             ) from None
         return cls.from_dict(values)
 
+    def rows_of_split(self, split_rows: Mapping[str, int]) -> tuple[int, int]:
+        """Rows to train on and to validate with, of a data set that is split: {train, validation, test: rows}.
+
+        Where it holds out no rows to validate with, they are drawn from those to train on.
+        """
+        train, val = split_rows.get("train", 0), split_rows.get("validation", 0)
+        if val:
+            return train, val if self.validation_fraction else 0
+        return self.num_train_rows(train), self.num_val_rows(train)
+
     def num_train_rows(self, num_rows: int) -> int:
         return num_rows - self.num_val_rows(num_rows)
 

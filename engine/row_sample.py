@@ -54,11 +54,13 @@ class RowSample:
 
     def num_train_rows(self, recipe: Recipe) -> int:
         """Rows that a run trains on: those that the data set says, else what the recipe leaves."""
-        return self.split_rows.get("train", 0) if self.split_rows else recipe.num_train_rows(self.num_rows)
+        if self.split_rows:
+            return recipe.rows_of_split(self.split_rows)[0]
+        return recipe.num_train_rows(self.num_rows)
 
     def num_val_rows(self, recipe: Recipe) -> int:
         if self.split_rows:
-            return self.split_rows.get("validation", 0) if recipe.validation_fraction else 0
+            return recipe.rows_of_split(self.split_rows)[1]
         return recipe.num_val_rows(self.num_rows)
 
 

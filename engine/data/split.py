@@ -27,11 +27,16 @@ def given_split(dataset: Dataset) -> tuple[list[int], list[int]] | None:
 def choose_split(dataset: Dataset, recipe: Recipe) -> tuple[list[int], list[int]]:
     """The positions to train on and to validate with: as a Split step says, else drawn by the recipe's seed."""
     given = given_split(dataset)
-    if given is not None:
+    if given is None:
+        num_val = recipe.num_val_rows(len(dataset))
+        train, val = split_rows(len(dataset), seed=recipe.seed, num_val=num_val)
+        return train.tolist(), val.tolist()
+    if given[1]:
         return given[0], given[1] if recipe.validation_fraction else []
-    num_val = recipe.num_val_rows(len(dataset))
-    train, val = split_rows(len(dataset), seed=recipe.seed, num_val=num_val)
-    return train.tolist(), val.tolist()
+    # Train and test only: what is validated with is drawn from the former, the latter stays unseen.
+    places = np.asarray(given[0], dtype=np.int64)
+    train, val = split_rows(len(places), seed=recipe.seed, num_val=recipe.num_val_rows(len(places)))
+    return places[train].tolist(), places[val].tolist()
 
 
 def split_rows(num_rows: int, *, seed: int, num_val: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

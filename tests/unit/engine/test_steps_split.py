@@ -148,6 +148,21 @@ def test_a_run_takes_the_split_of_the_data_set(take: Import, library: DataLibrar
     assert not prepared_for(tiny_home, recipe.replace(validation_fraction=0.0), info.hash).val
 
 
+def test_without_rows_to_validate_with_some_are_drawn_from_those_to_train_on(
+    take: Import, library: DataLibrary, tiny_home: Home
+):
+    info = take(ROWS).apply("rows", split(validation=0.0, test=0.25))
+    recipe = Recipe.from_dict({"model": "tiny", "data": "rows", "max_seq_len": 128, "task": "causal-lm"})
+    prepared = prepared_for(tiny_home, recipe, info.hash)
+    train, val = recipe.rows_of_split(info.split_rows)
+    assert (len(prepared.train), len(prepared.val)) == (train, val)
+    assert val == recipe.num_val_rows(info.split_rows["train"]) and val > 0
+    seen = {*prepared.train_numbers, *prepared.val_numbers}
+    assert len(seen) == info.split_rows["train"]
+    frozen = Recipe.load(tiny_home.run(create_run(tiny_home, recipe)) / "recipe.toml")
+    assert frozen.num_steps == 3 * -(-train // frozen.micro_batch_size)
+
+
 def test_a_run_goes_on_with_the_rows_that_it_began_with(take: Import, library: DataLibrary, tiny_home: Home):
     steps = take(ROWS)
     before = library.info("rows")
