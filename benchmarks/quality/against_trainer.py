@@ -29,6 +29,7 @@ from benchmarks.machine import machine
 from benchmarks.quality.question_answering import MODEL as CHINESE_MODEL
 from benchmarks.quality.question_answering import SHARED, Printer, questions
 from engine.assemble import Parts, assemble
+from engine.batches import Batch
 from engine.data.library import DataLibrary
 from engine.home import Home
 from engine.recipe import Recipe
@@ -199,7 +200,7 @@ def _plain(parts: Parts) -> Any:
     return plain
 
 
-def _named(task: str, batch: Any) -> dict[str, Any]:
+def _named(task: str, batch: Batch) -> dict[str, torch.Tensor]:
     """A batch as transformers' models take it, who compute their loss themselves."""
     if task == "question-answering":
         return batch.inputs | {"start_positions": batch.labels[:, 0], "end_positions": batch.labels[:, 1]}
