@@ -72,9 +72,8 @@ class ModelBox(ElidedComboBox):
         self.clear()
         if self._or_none:
             self.addItem(tr("No model"), "")
-        for info in answer.models:
-            if info.kind == "decoder":
-                self.addItem(info.title, info.id)
+        for info in sorted(answer.models, key=lambda info: info.kind != "decoder"):
+            self.addItem(info.title, info.id)
         first = 1 if self._or_none and self.count() > 1 else 0
         found = self.findData(wanted) if wanted else -1
         self.setCurrentIndex(found if found >= 0 else first)
