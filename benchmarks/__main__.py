@@ -44,7 +44,8 @@ def main() -> int:
             arguments.home,
             num_runs=arguments.runs,
             num_steps=arguments.steps,
-            num_threads=arguments.threads, peers=arguments.peer,
+            num_threads=arguments.threads,
+            peers=arguments.peer,
         )
     else:
         result = sft.compare(
@@ -52,7 +53,8 @@ def main() -> int:
             arguments.home,
             num_runs=arguments.runs,
             num_steps=arguments.steps,
-            num_threads=arguments.threads, peers=arguments.peer,
+            num_threads=arguments.threads,
+            peers=arguments.peer,
         )
     text = json.dumps(result, indent=1)
     if arguments.json:

@@ -68,9 +68,7 @@ def completion_scores(hidden_BTD: Tensor, head_weight_VD: Tensor, labels_BT: Ten
 
 
 @torch.no_grad()
-def token_losses(
-    hidden_BTD: Tensor, head_weight_VD: Tensor, labels_BT: Tensor
-) -> tuple[Tensor, Tensor]:
+def token_losses(hidden_BTD: Tensor, head_weight_VD: Tensor, labels_BT: Tensor) -> tuple[Tensor, Tensor]:
     """The nats of each supervised token (N,), in the order of the batch, and whether it was the model's choice."""
     supervised = labels_BT != IGNORE_INDEX
     hidden_ND, labels_N = hidden_BTD[supervised], labels_BT[supervised]

@@ -165,7 +165,12 @@ class ModelLibrary:
             return self._commit(download.folder, info, progress)
 
     def take(
-        self, folder: Path, name: str, source: str, like: ModelInfo | None = None, progress: Progress = no_progress
+        self,
+        folder: Path,
+        name: str,
+        source: str,
+        like: ModelInfo | None = None,
+        progress: Progress = no_progress,
     ) -> ModelInfo:
         """Move a folder that the product made, a merged model, into the library; licence and languages are its base's.
 

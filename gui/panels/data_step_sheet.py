@@ -129,7 +129,9 @@ class StepSheet(QWidget):
         if self._stopped.button is not None:
             set_role(self._stopped.button, "")  # Apply is the primary one
         self._modelless = EmptyState(
-            "models", "Choose a model first", "This step works with a model of yours, or with one in a folder."
+            "models",
+            "Choose a model first",
+            "This step works with a model of yours, or with one in a folder.",
         )
         for page in (self._waiting, self._nothing, self._changes, self._stopped, self._modelless):
             self._stack.addWidget(page)

@@ -164,9 +164,7 @@ class RunView(QWidget):
         column = QVBoxLayout(page)
         column.setContentsMargins(0, 8, 0, 0)
         column.setSpacing(8)
-        self.figures = Plot(
-            "Figures", "After the first validation.", amount_percent, ceiling=1.0
-        )
+        self.figures = Plot("Figures", "After the first validation.", amount_percent, ceiling=1.0)
         above = QHBoxLayout()
         above.setSpacing(8)
         above.addWidget(self.loss, 1)

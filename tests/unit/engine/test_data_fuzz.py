@@ -66,7 +66,9 @@ def zip_of_another_version() -> bytes:
         ("rows.jsonl", b'{"tokens": 5, "tags": ["O"]}\n{"tokens": {"a": 1}, "tags": ["O"]}\n'),
     ],
 )  # fmt: skip
-def test_what_once_crashed_ends_in_rows_or_in_a_sentence(home: Home, tmp_path: Path, name: str, content: bytes):
+def test_what_once_crashed_ends_in_rows_or_in_a_sentence(
+    home: Home, tmp_path: Path, name: str, content: bytes
+):
     path = tmp_path / name
     path.write_bytes(content)
     library = DataLibrary(home)

@@ -100,7 +100,7 @@ def test_a_formula_runs_in_no_spreadsheet(home: Home, tmp_path: Path):
     library.import_files([path], "rows", roles=ROLES)
     export_data(library.open("rows"), tmp_path / "out.csv", "csv")
     written = (tmp_path / "out.csv").read_bytes().decode()
-    assert [text for text in dangerous if f"\"'{text}\"" not in written] == []
+    assert [text for text in dangerous if f'"\'{text}"' not in written] == []
 
 
 def test_an_empty_cell_is_no_value_only_where_names_stand_in_quotes(home: Home, tmp_path: Path):

@@ -35,7 +35,7 @@ DATA: dict[str, list[dict[str, Any]]] = {
     "texts": [{"text": f"A long text {n}: " + "word and word again " * 20} for n in range(4)],
     "labels": [{"text": f"the lamp {n} is broken", "label": ["bad", "not so very bad"][n % 2]} for n in range(8)],
     "answers": [
-        {"question": "City?", "context": f"{n}: France has Paris.", "answers": {"text": ["Paris"], "answer_start": [14]}}
+        {"question": "City", "context": f"{n}: France has Paris.", "answers": {"text": ["Paris"], "answer_start": [14]}}
         for n in range(4)
     ],
     "words": [{"source": f"one {n}", "target": f"eins {n}"} for n in range(4)],

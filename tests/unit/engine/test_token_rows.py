@@ -17,7 +17,10 @@ from engine.recipe import Recipe
 from engine.service import Errand
 
 ROWS = {
-    "labels": [{"text": f"the lamp number {n} is broken and sorry lamp again", "label": ["bad", "good"][n % 2]} for n in range(12)],
+    "labels": [
+        {"text": f"the lamp number {n} is broken and sorry lamp again", "label": ["bad", "good"][n % 2]}
+        for n in range(12)
+    ],
     "names": [{"tokens": ["hello", "Paris"], "tags": ["O", "B-LOC"]} for _ in range(6)],
     "answers": [
         {"question": "What is the capital?", "context": "The capital of France is Paris.",
