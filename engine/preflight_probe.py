@@ -26,6 +26,7 @@ NUM_SAMPLED_STEPS = 5  # besides the longest, which comes first
 MAX_STEP_SECONDS = 25.0  # of all sampled steps together; the longest is always taken
 EVAL_ROWS = 32
 SAMPLE_TOKENS = 12
+KEPT_ROWS = 2000
 NICENESS = 10
 
 
@@ -60,6 +61,8 @@ def probe(home: Home, folder: Path, recipe: Recipe, *, is_short: bool) -> dict[s
     memory = {"runtime": _resident()}
     parts = assemble(home, recipe, device=device, dtype=dtype)
     training = parts.training(folder, _Nobody())
+    if len(parts.rows.train) <= KEPT_ROWS:  # more would make the preflight long; then the forecast is a ceiling
+        training.keep_frozen_states()
     start_s = time.monotonic() - started
     parameters = list(parts.model.parameters())
     memory["weights"] = sum(each.numel() * each.element_size() for each in parameters)
