@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import orjson
@@ -56,6 +57,8 @@ def _turn(value: Any, number: int, column: str) -> ChatMessage:
     content = value.get("content", value.get("value"))
     if isinstance(content, list):
         content = _joined_parts(content, number, column)
+    if calls := _tool_calls(value, number, column):
+        content = f"{content}\n{calls}" if isinstance(content, str) and content.strip() else calls
     if content is None or (isinstance(content, str) and (not content or content.isspace())):
         raise RowProblem("empty-turn", column, value, turn=number)
     if not isinstance(content, str):
@@ -64,6 +67,30 @@ def _turn(value: Any, number: int, column: str) -> ChatMessage:
     if "\0" in content:
         raise RowProblem("nul-character", column, content)
     return ChatMessage(TURN_ROLES[role.strip().lower()], content)
+
+
+def _tool_calls(turn: dict[str, Any], number: int, column: str) -> str:
+    """The calls of an assistant's turn as text, each within <tool_call> as Hermes and Qwen write them; "" without any.
+
+    OpenAI's form is read: a list of {function: {name, arguments}}, the arguments as an object or as JSON in a text.
+    """
+    calls = turn.get("tool_calls")
+    if not calls:
+        return ""
+    if not isinstance(calls, list):
+        raise RowProblem("bad-turn", column, calls, turn=number, found=kind_name(calls))
+    written = []
+    for call in calls:
+        called = call.get("function", call) if isinstance(call, dict) else None
+        if not isinstance(called, dict) or not isinstance(called.get("name"), str):
+            raise RowProblem("bad-turn", column, call, turn=number, found="a tool call without a name")
+        arguments = called.get("arguments", {})
+        if isinstance(arguments, str):
+            with contextlib.suppress(orjson.JSONDecodeError):
+                arguments = orjson.loads(arguments)
+        told = orjson.dumps({"name": called["name"], "arguments": arguments}).decode()
+        written.append(f"<tool_call>\n{told}\n</tool_call>")
+    return "\n".join(written)
 
 
 def _joined_parts(parts: list[Any], number: int, column: str) -> str:

@@ -551,3 +551,21 @@ def test_conversations_of_every_make():
         maker.make({"messages": [CHAT[0], {"role": "assistant", "content": parts}]}).messages[1].content
         == "ab"
     )
+
+
+def test_tool_calls_are_learnt_as_text_and_bad_ones_are_named() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "look_up", "arguments": '{"order": 7}'}}
+    maker = ExampleMaker("chat", {"messages": "messages"})
+
+    def turns(*calls: object, content: object = None) -> list[str]:
+        asked = {"role": "user", "content": "Where is 7?"}
+        said = [asked, {"role": "assistant", "content": content, "tool_calls": [*calls]}]
+        return [turn.content for turn in maker.make({"messages": said}).messages]
+
+    written = '<tool_call>\n{"name":"look_up","arguments":{"order":7}}\n</tool_call>'
+    assert turns(call)[1] == written
+    assert turns(call, content="A moment.")[1] == f"A moment.\n{written}"
+    assert turns({"name": "look_up", "arguments": {"order": 7}})[1] == written
+    with pytest.raises(RowProblem) as refusal:
+        turns({"function": {"arguments": "{}"}})
+    assert "without a name" in str(refusal.value.fields)
