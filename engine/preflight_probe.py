@@ -26,7 +26,7 @@ NUM_SAMPLED_STEPS = 5  # besides the longest, which comes first
 MAX_STEP_SECONDS = 25.0  # of all sampled steps together; the longest is always taken
 EVAL_ROWS = 32
 SAMPLE_TOKENS = 12
-KEPT_ROWS = 2000
+KEPT_ROWS = 2000  # of frozen layers' states; more would take long, and then the forecast is a ceiling
 NICENESS = 10
 
 
@@ -61,7 +61,7 @@ def probe(home: Home, folder: Path, recipe: Recipe, *, is_short: bool) -> dict[s
     memory = {"runtime": _resident()}
     parts = assemble(home, recipe, device=device, dtype=dtype)
     training = parts.training(folder, _Nobody())
-    if len(parts.rows.train) <= KEPT_ROWS:  # more would make the preflight long; then the forecast is a ceiling
+    if len(parts.rows.train) <= KEPT_ROWS:
         training.keep_frozen_states()
     start_s = time.monotonic() - started
     parameters = list(parts.model.parameters())
