@@ -252,6 +252,9 @@ def test_merged_is_what_was_trained(home: Home, say: Say, task: str, predict: bo
     ]
     assert [each.code for each in judged] == [0, 0], judged[-1].out
     first, second = (each.json["metrics"] for each in judged)
+    # Two rows of nearly the same probability may change places: figures of order jump by what one row weighs.
+    ordered = {name: first.pop(name) for name in ("auc", "average_precision") if name in first}
+    assert {name: second.pop(name) for name in ordered} == pytest.approx(ordered, abs=0.03)
     assert second == pytest.approx(first, abs=1e-4)
     asked = ["predict", "whole", *INPUTS[task]] if predict else ["generate", "whole", "--prompt", "a"]
     assert say(*asked, "--json").code == 0
