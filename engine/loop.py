@@ -35,10 +35,11 @@ from engine.frozen_trunk import trunk_of
 from engine.methods.method import Method
 from engine.models import RESULT_NAME
 from engine.recipe import Recipe
-from engine.strategies.early_stopping import figure
+from engine.schedules import is_better
+from engine.strategies.early_stopping import figure, higher_is_better
 from engine.strategies.training import Strategies
 from engine.tasks import save_task
-from engine.tasks.task import EvalResult, PinnedPrompt, Task, is_better
+from engine.tasks.task import EvalResult, PinnedPrompt, Task
 
 
 class Outside(Protocol):
@@ -263,7 +264,7 @@ class Training:
         if loss is not None and (state.best_val_loss is None or loss < state.best_val_loss):
             state = dataclasses.replace(state, best_val_loss=loss)
         value = figure(by, loss, found.metrics)
-        if value is not None and is_better(by, value, state.best_value):
+        if is_better(value, state.best_value, higher_is_better=higher_is_better(by)):
             state = dataclasses.replace(state, best_value=value, best_step=state.step)
         self.state = state
         if state.step:  # the untuned model is no validation of the run

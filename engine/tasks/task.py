@@ -23,7 +23,6 @@ from engine.data.dataset import Dataset
 from engine.data.examples import Example
 from engine.frozen_trunk import FrozenTrunk
 from engine.messages import Predicted
-from engine.metrics import METRICS
 from engine.recipe import Recipe
 
 EVAL_BATCH_ROWS = 8
@@ -149,14 +148,6 @@ class Task(ABC):
             with self.known(rows, positions):
                 take(self.collate(rows, positions, device))
         self.model.train(was_training)
-
-
-def is_better(metric: str, value: float, best: float | None) -> bool:
-    """Whether a figure beats the best one so far."""
-    if best is None:
-        return True
-    higher_is_better = metric in METRICS and METRICS[metric].higher_is_better  # val_loss is not there
-    return value > best if higher_is_better else value < best
 
 
 def mean(total: float, count: int) -> float:

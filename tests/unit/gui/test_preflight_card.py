@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from engine.messages import (
 from engine.recipe import Recipe
 from gui.panels.train_preflight import PreflightCard
 from gui.words import language
+from tests.unit.gui.asked import Workbench
 
 RECIPE = Recipe(model="m", data="d")
 MEMORY = {"runtime": 300_000_000, "weights": 269_000_000, "gradients": 10_000_000, "activations": 900_000_000}
@@ -36,31 +36,6 @@ TOO_LARGE = Preflight(
         PreflightFix({"gradient_checkpointing": True}, 300.0, 8_500_000_000, fits=False),
     ),
 )  # fmt: skip
-
-
-class Ticket:
-    def __init__(self) -> None:
-        self.is_cancelled = False
-
-    def cancel(self) -> None:
-        self.is_cancelled = True
-
-
-class Librarian:
-    """Keeps what was asked; the test answers."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[Any, Ticket]] = []
-
-    def ask(self, request: Any, on_result: Callable[[Any], None], *, on_news: Any, on_failed: Any) -> Ticket:
-        self.result, self.failed = on_result, on_failed
-        self.asked.append((request, Ticket()))
-        return self.asked[-1][1]
-
-
-class Workbench:
-    def __init__(self) -> None:
-        self.librarian = Librarian()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from engine.messages import AdvisedMethod, AdviseMethods, Failed, MethodAdvice, 
 from engine.recipe import Recipe
 from gui.panels.train_methods import COLUMNS, USE, WHY, MethodsSheet
 from gui.words import language
+from tests.unit.gui.asked import Workbench
 from tests.unit.gui.fit import clipped_texts
 
 RECIPE = Recipe(model="m", data="d", method="full")
@@ -30,31 +30,6 @@ ADVICE = MethodAdvice(
     ),
     "lora", Failed("pick", "It takes 1.1 GB here."),
 )  # fmt: skip
-
-
-class Ticket:
-    def __init__(self) -> None:
-        self.is_cancelled = False
-
-    def cancel(self) -> None:
-        self.is_cancelled = True
-
-
-class Librarian:
-    """Keeps what was asked; the test answers."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[Any, Ticket]] = []
-
-    def ask(self, request: Any, on_result: Callable[[Any], None], *, on_news: Any, on_failed: Any) -> Ticket:
-        self.result, self.news, self.failed = on_result, on_news, on_failed
-        self.asked.append((request, Ticket()))
-        return self.asked[-1][1]
-
-
-class Workbench:
-    def __init__(self) -> None:
-        self.librarian = Librarian()
 
 
 @pytest.fixture
