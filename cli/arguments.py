@@ -195,7 +195,10 @@ def _add_generate(commands: Any) -> None:
         '  python main.py generate smollm2-135m-instruct --prompt "Hello"\n'
         '  python main.py generate 20260801-101500-1a2b@40 --prompt "Hello" --temperature 0.7\n',
     )  # fmt: skip
-    generate.add_argument("source", metavar="MODEL_OR_RUN", help="a model's id, a folder, a run, or RUN@STEP")
+    generate.add_argument(
+        "source", metavar="MODEL_OR_RUN",
+        help="a model's id, a folder, a run, RUN@STEP, or a .gguf file, which llama.cpp runs as it is",
+    )  # fmt: skip
     generate.add_argument("--prompt", required=True, metavar="TEXT", help="what to say to it; - reads stdin")
     generate.add_argument("--system", default="", metavar="TEXT", help="a system prompt before it")
     generate.add_argument("--temperature", type=_at_least(0.0), default=0.0, help="0, the default, is greedy")

@@ -7,12 +7,18 @@ import contextlib
 import dataclasses
 import os
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cli.terminal import Terminal
 from engine.errors import UsageError, UserError
 from engine.home import Home
 from engine.messages import ChatMessage, Predicted, SamplingSettings
 from engine.processes import run_folder
+
+if TYPE_CHECKING:
+    from engine.generate import Generator
+    from engine.llama_cpp import GgufGenerator
 
 
 def generate_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
@@ -30,12 +36,7 @@ def generate_command(options: argparse.Namespace, home: Home, terminal: Terminal
         seed=options.seed,
     )
     terminal.progress("loading", 0, 0)
-    from transformers.utils import logging as transformers_logging
-
-    from engine.generate import Generator  # torch: only now
-
-    transformers_logging.disable_progress_bar()
-    generator = Generator.load(home, _source(home, options.source))
+    generator = _generator(home, options.source)
     terminal.end_line()
     made = generator.reply(messages, settings)
     value = {
@@ -46,8 +47,22 @@ def generate_command(options: argparse.Namespace, home: Home, terminal: Terminal
     }
     terminal.result(value, made.text)
     if not terminal.as_json:
-        terminal.note(f"({made.num_new_tokens} tokens in {made.seconds:.1f} s)")
+        first = f", the first after {made.first_token_s:.2f} s" if made.first_token_s else ""
+        terminal.note(f"({made.num_new_tokens} tokens in {made.seconds:.1f} s{first})")
     return 0
+
+
+def _generator(home: Home, source: str) -> Generator | GgufGenerator:
+    from engine.llama_cpp import GgufGenerator, is_gguf
+
+    if is_gguf(source):
+        return GgufGenerator.load(Path(source))
+    from transformers.utils import logging as transformers_logging
+
+    from engine.generate import Generator  # torch: only now
+
+    transformers_logging.disable_progress_bar()
+    return Generator.load(home, _source(home, source))
 
 
 def predict_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:

@@ -43,7 +43,7 @@ def convert_gguf(path: Path, staging: Path, progress: Progress = no_progress) ->
         UserError: "gguf-broken", "gguf-refused", "disk-full".
         Cancelled: from `progress`; the child is killed.
     """
-    _check_head(path)
+    check_head(path)
     require_space(staging, 4 * path.stat().st_size)
     target, stages = staging / "model", staging / STAGES_NAME
 
@@ -66,7 +66,8 @@ def convert_gguf(path: Path, staging: Path, progress: Progress = no_progress) ->
     return target
 
 
-def _check_head(path: Path) -> None:
+def check_head(path: Path) -> None:
+    """That a file begins as GGUF files do. Raises UserError "file-unreadable", "gguf-broken"."""
     try:
         with path.open("rb") as file:
             head = file.read(4)

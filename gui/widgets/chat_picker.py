@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import PurePath
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QStandardItem, QStandardItemModel
@@ -43,7 +44,7 @@ class ModelPicker(ElidedComboBox):
     def title(self) -> str:
         """What stands for the source in the list, in the user's language."""
         chosen = [choice for choice in self._choices if choice.source == self._source]
-        return self._text(chosen[0]) if chosen else self._source
+        return self._text(chosen[0]) if chosen else _name(self._source)
 
     def set_choices(self, choices: list[Choice]) -> None:
         """Show these; the chosen source stays chosen, also where it is not among them any more."""
@@ -63,7 +64,7 @@ class ModelPicker(ElidedComboBox):
                 model.appendRow(_heading(tr(group)))
             model.appendRow(_entry(self._text(choice), choice.source))
         if self._source and not any(choice.source == self._source for choice in self._choices):
-            model.appendRow(_entry(self._source, self._source))
+            model.appendRow(_entry(_name(self._source), self._source))
         self.setModel(model)  # the one before belongs to the box, which deletes it
         self.setCurrentIndex(self.findData(self._source, SOURCE_ROLE) if self._source else -1)
         self.setPlaceholderText(tr("Choose a model"))
@@ -84,6 +85,16 @@ class ModelPicker(ElidedComboBox):
             self._source = source
             self.setToolTip(self.title())
             self.chosen.emit(source)
+
+
+def is_gguf(source: str) -> bool:
+    """Whether a source that is in no list is a GGUF file's path."""
+    return source.lower().endswith(".gguf")
+
+
+def _name(source: str) -> str:
+    """What a source that is in no list is called: a file by its name alone."""
+    return PurePath(source).name if is_gguf(source) else source
 
 
 def _heading(text: str) -> QStandardItem:

@@ -1,0 +1,32 @@
+"""`generate` on a GGUF file, with llama.cpp's bindings and without."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.tiny_gguf import write_tiny_gguf
+
+
+@pytest.fixture
+def gguf(tiny_model, tmp_path):
+    return str(write_tiny_gguf(tiny_model, tmp_path / "tiny.gguf"))
+
+
+def test_without_llama_cpp_it_says_how_to_get_it(say, gguf, monkeypatch):
+    monkeypatch.setitem(sys.modules, "llama_cpp", None)
+    refused = say("generate", gguf, "--prompt", "Hello", "--json")
+    assert refused.code == 1
+    assert refused.json["error"]["code"] == "llama-cpp-missing"
+    assert 'pip install "tunebench[llama-cpp]"' in refused.json["error"]["message"]
+
+
+def test_a_gguf_file_answers_and_its_speed_is_said(say, gguf):
+    pytest.importorskip("llama_cpp")
+    said = say("generate", gguf, "--prompt", "Hello", "--max-new-tokens", "5", "--json")
+    assert said.code == 0, said.err
+    assert said.json["num_new_tokens"] <= 5
+    words = say("generate", gguf, "--prompt", "Hello", "--max-new-tokens", "5")
+    assert words.out.strip() == said.json["text"].strip()
+    assert "the first after" in words.err
