@@ -10,6 +10,7 @@ import gc
 import logging
 import sys
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -20,6 +21,7 @@ from engine.checkpoint import FOLDER_NAME, checkpoint_path
 from engine.errors import UserError
 from engine.generate import Generator
 from engine.home import Home
+from engine.llama_cpp import GgufGenerator, is_gguf
 from engine.messages import (
     Generate,
     Generated,
@@ -47,7 +49,7 @@ class Player:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._loaded: OrderedDict[tuple[str, int], Generator | Predictor] = OrderedDict()
+        self._loaded: OrderedDict[tuple[str, int], Generator | GgufGenerator | Predictor] = OrderedDict()
 
     def load(self, request: LoadModel, errand: Errand) -> ModelLoaded:
         """Raises UserError if the source does not exist or is not whole."""
@@ -56,6 +58,10 @@ class Player:
             return ModelLoaded(
                 request.source, opened.title, opened.base, opened.num_parameters, has_chat_template=False,
                 seconds=opened.seconds, task=opened.task.id,
+            )  # fmt: skip
+        if isinstance(opened, GgufGenerator):
+            return ModelLoaded(
+                request.source, opened.title, "", opened.num_parameters, opened.has_chat_template, opened.seconds
             )  # fmt: skip
         card = opened.loaded
         assert card is not None
@@ -76,12 +82,16 @@ class Player:
     def generate(self, request: Generate, errand: Errand) -> Generated:
         """A cancelled reply ends with what there is of it; raises as `Generator.reply` does."""
         generator = self._open(request.source, errand)
-        if not isinstance(generator, Generator):
+        if isinstance(generator, Predictor):
             raise UserError(
                 "not-a-writer", "{source} was trained for {task}: it answers inputs and writes no replies.",
                 source=request.source, task=generator.task.id,
             )  # fmt: skip
-        torch.set_num_threads(_num_threads(self._home))
+        num_threads = _num_threads(self._home)
+        if isinstance(generator, GgufGenerator):
+            generator.num_threads = num_threads
+        else:
+            torch.set_num_threads(num_threads)
         return generator.reply(
             request.messages,
             request.settings,
@@ -89,17 +99,22 @@ class Player:
             should_stop=lambda: errand.cancelled,
         )
 
-    def _open(self, source: str, errand: Errand) -> Generator | Predictor:
+    def _open(self, source: str, errand: Errand) -> Generator | GgufGenerator | Predictor:
         key = (source, _stamp(self._home, source))
         if key in self._loaded:
             self._loaded.move_to_end(key)
             return self._loaded[key]
         self._make_room(source)
         errand.progress("loading", 0, 0)
-        task, _ = task_of(self._home, source, find_source(self._home, source))
-        self._loaded[key] = (Generator if task == "causal-lm" else Predictor).load(self._home, source)
+        self._loaded[key] = self._load(source)
         errand.check()
         return self._loaded[key]
+
+    def _load(self, source: str) -> Generator | GgufGenerator | Predictor:
+        if is_gguf(source):
+            return GgufGenerator.load(Path(source))
+        task, _ = task_of(self._home, source, find_source(self._home, source))
+        return (Generator if task == "causal-lm" else Predictor).load(self._home, source)
 
     def _make_room(self, source: str) -> None:
         """Drop what is stale, then the oldest, before another model comes into memory."""

@@ -177,13 +177,15 @@ class PlaygroundPanel(Page):
         self._workbench.said.emit(tr("The conversation was cleared."), undo)
 
     def _on_failed(self, error: object) -> None:
-        self.error.show_error(error, self._retry_failed)
+        self.error.show_error(error, self._retry_failed if self._failed_columns() else None)
 
     def _retry_failed(self) -> None:
-        for column in self.columns:
-            turns = column.conversation.turns
-            if turns and turns[-1].state == FAILED:
-                self._send_again(column)
+        for column in self._failed_columns():
+            self._send_again(column)
+
+    def _failed_columns(self) -> list[ChatColumn]:
+        ended = [(column, column.conversation.turns[-1:]) for column in self.columns]
+        return [column for column, last in ended if last and last[0].state == FAILED]
 
     # --------------------------------------------------------------------------------------- kept replies
 

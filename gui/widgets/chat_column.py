@@ -5,11 +5,12 @@ Talks to the player; knows no other column, no history and no page.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 from PySide6.QtCore import QTimer, Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from engine.messages import (
     Failed,
@@ -28,7 +29,7 @@ from gui.recipe_words import recipe_word
 from gui.sentences import is_cancelled, sentence
 from gui.service import Service, Ticket
 from gui.theme import set_role
-from gui.widgets.chat_picker import ModelPicker
+from gui.widgets.chat_picker import ModelPicker, is_gguf
 from gui.widgets.chat_transcript import Transcript
 from gui.widgets.numbers import amount_count
 from gui.widgets.page import icon_button
@@ -38,10 +39,19 @@ from gui.words import language, tr
 
 STOP_PATIENCE_MS = 5000  # a chat template that never ends hears no Stop: then the process is ended
 MIN_WIDTH = 150
+NO_LLAMA_CPP = Failed(
+    "llama-cpp-missing",
+    "",
+    "llama.cpp, which runs GGUF files as they are, is not installed. "
+    'Install it with: pip install "tunebench[llama-cpp]"',
+)
 
 
 class ChatColumn(QWidget):
-    """`failed` carries what ended a reply; the turns stay. `again_asked` and `keep_asked` carry a turn."""
+    """`failed` carries what ended a reply, or kept a model from being chosen; the turns stay.
+
+    `again_asked` and `keep_asked` carry a turn.
+    """
 
     source_chosen = Signal()
     busy_changed = Signal()
@@ -61,6 +71,7 @@ class ChatColumn(QWidget):
         self.conversation = Conversation()
         self.picker = ModelPicker()
         self.picker.chosen.connect(self._on_chosen)
+        self.gguf_button = icon_button("folder", "Open a GGUF file, run by llama.cpp as it is", self._on_gguf)
         self.close_button = icon_button("close", "Close this column", self.close_asked.emit)
         self.status = ElidedLabel("", "quiet")
         self.transcript = Transcript()
@@ -208,6 +219,7 @@ class ChatColumn(QWidget):
     def _set_reply(self, ticket: Ticket | None) -> None:
         self._reply = ticket
         self.picker.setEnabled(ticket is None)
+        self.gguf_button.setEnabled(ticket is None)
         self.busy_changed.emit()
 
     def _lose_patience(self, ticket: Ticket) -> None:
@@ -217,6 +229,16 @@ class ChatColumn(QWidget):
     def _on_chosen(self, _source: str) -> None:
         self.load()
         self.source_chosen.emit()
+
+    def _on_gguf(self) -> None:
+        """Talk to a GGUF file instead of a model of the library; without llama.cpp, say how to get it."""
+        if find_spec("llama_cpp") is None:
+            self.failed.emit(NO_LLAMA_CPP)
+            return
+        chosen, _ = QFileDialog.getOpenFileName(self, tr("Open a GGUF file"), "", "GGUF (*.gguf)")
+        if chosen and chosen != self.source:
+            self.choose(chosen)
+            self.source_chosen.emit()
 
     def _on_loaded(self, source: str, loaded: ModelLoaded) -> None:
         if source == self.source:
@@ -243,6 +265,8 @@ class ChatColumn(QWidget):
                 parts.append(recipe_word(self.task))
             elif not self._loaded.has_chat_template:
                 parts.append(tr("no chat template: continues plain text"))
+            if is_gguf(self.source):
+                parts.insert(0, tr("by llama.cpp"))
             self.status.setText(" · ".join(parts))
         else:
             self.status.setText(tr("Loading the model…") if self._loading is not None else "")
@@ -251,6 +275,7 @@ class ChatColumn(QWidget):
         head = QHBoxLayout()
         head.setSpacing(4)
         head.addWidget(self.picker, 1)
+        head.addWidget(self.gguf_button)
         head.addWidget(self.close_button)
         column = QVBoxLayout(self)
         column.setContentsMargins(4, 0, 4, 0)
