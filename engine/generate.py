@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from transformers import DynamicCache
@@ -21,7 +21,7 @@ from engine.data.chat_text import prompt_text
 from engine.data.encode import begin_ids
 from engine.errors import UserError
 from engine.home import Home
-from engine.llama_decoder import Session, pack
+from engine.llama_decoder import PackedLlama, Session, pack
 from engine.messages import ChatMessage, Generated, SamplingSettings
 from engine.methods.prompted_decoder import is_soft_prompted, num_virtual_tokens, primed_cache
 
@@ -30,8 +30,18 @@ if TYPE_CHECKING:
 
 # Names of end-of-turn tokens in the field's chat formats: some models forget to list theirs as an end token.
 END_OF_TURN_TOKENS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>")
+GREEDY_ROWS = 16  # texts that `generate_greedy` writes at once
 LONGEST_CHARACTER = 8  # tokens; a character has at most four bytes, so more than this is no character
 UNFINISHED = "\ufffd"  # what a tokenizer writes for a character of which only some bytes have come
+
+
+class _Begun(NamedTuple):
+    """A prompt that was read: where its keys and values lie, and the logits of what follows it."""
+
+    prompt: list[int]
+    capacity: int
+    session: Session
+    logits_V: torch.Tensor
 
 
 class Generator:
@@ -42,6 +52,7 @@ class Generator:
         self.tokenizer = tokenizer
         self.end_ids = end_token_ids(model, tokenizer)
         self._packed = None if is_soft_prompted(model) else pack(model)
+        self._begun: _Begun | None = None
         self.loaded: LoadedModel | None = None
 
     @classmethod
@@ -93,8 +104,37 @@ class Generator:
             ids or [_first_id(self.tokenizer)], settings or SamplingSettings(), on_text, should_stop
         )
 
-    def _decoder(self, capacity: int) -> Decoder:
-        return CachedDecoder(self.model) if self._packed is None else Session(self._packed, capacity)
+    def _begin(self, prompt: list[int], budget: int) -> tuple[Decoder, torch.Tensor]:
+        """A decoder behind the prompt, and the logits (V,) of what follows.
+
+        Columns that ask the same share what was made of the prompt: the one before is taken up again.
+        """
+        if self._packed is None:
+            decoder = CachedDecoder(self.model)
+            return decoder, decoder.prefill([prompt])[0]
+        begun = self._begun
+        if begun is None or begun.prompt != prompt or begun.capacity < len(prompt) + budget:
+            session = Session(self._packed, len(prompt) + budget)
+            begun = _Begun(prompt, len(prompt) + budget, session, session.prefill([prompt])[0])
+            self._begun = begun
+        begun.session.back_to(len(prompt))
+        return begun.session, begun.logits_V
+
+    def replies(
+        self,
+        conversations: Sequence[Sequence[ChatMessage]],
+        max_new_tokens: int,
+        on_batch: Callable[[int, int], Any] = lambda done, total: None,
+    ) -> list[str]:
+        """Greedy replies to many conversations, several at a time; `on_batch` hears how many are done.
+
+        Raises:
+            UserError: "prompt-too-long" as in `reply`.
+        """
+        writer = BatchWriter(self.model, self.tokenizer, self._packed)
+        rows = [writer.ids(messages, None, as_text=False) for messages in conversations]
+        with torch.inference_mode():
+            return writer.write(rows, max_new_tokens, on_batch) if rows else []
 
     def _run(
         self,
@@ -105,20 +145,13 @@ class Generator:
     ) -> Generated:
         started = time.perf_counter()
         context = context_length(self.model) - num_virtual_tokens(self.model)
-        if len(prompt) >= context:
-            raise UserError(
-                "prompt-too-long",
-                "The conversation is {num_tokens} tokens long; this model reads {context} at most. "
-                "Clear the conversation or shorten the prompt.",
-                num_tokens=len(prompt), context=context,
-            )  # fmt: skip
+        _check_length(len(prompt), context)
         stream = TextStream(self.tokenizer, on_text)
         sampler = Sampler(settings, model_device(self.model))
         budget = min(settings.max_new_tokens, context - len(prompt))
         finish, first_token_s = "length", 0.0
         with torch.inference_mode():
-            decoder = self._decoder(len(prompt) + budget)
-            logits_V = decoder.prefill(prompt)
+            decoder, logits_V = self._begin(prompt, budget)
             sampler.see(prompt)
             while len(stream.ids) < budget:
                 if should_stop is not None and should_stop():
@@ -132,7 +165,7 @@ class Generator:
                 sampler.see([token])
                 stream.add(token)
                 if len(stream.ids) < budget:
-                    logits_V = decoder.step(token)
+                    logits_V = decoder.step([token])[0]
         text = stream.finish()
         return Generated(
             text, len(prompt), len(stream.ids), time.perf_counter() - started, finish, first_token_s
@@ -147,67 +180,101 @@ def generate_greedy(
     system: str | None = None,
     *,
     as_text: bool = False,
+    on_batch: Callable[[int, int], Any] = lambda done, total: None,
 ) -> list[str]:
-    """Answer each prompt greedily, in one left-padded batch, with a model that may be in training.
+    """Answer each prompt greedily, GREEDY_ROWS at a time, with a model that may be in training.
 
     The model's train/eval flags are as before afterwards, the global random state is not touched and no
     gradient is made. Each prompt is one user message, or a whole conversation; with `as_text`, a
-    text to be continued.
+    text to be continued. `on_batch` hears how many are answered.
 
     Raises:
         UserError: "prompt-too-long" as in `Generator.reply`.
     """
     if not prompts:
         return []
-    head = [ChatMessage("system", system)] if system else []
-    if as_text:
-        rows = [list(tokenizer(prompt)["input_ids"]) or [_first_id(tokenizer)] for prompt in prompts]
-    else:
-        turns = [[ChatMessage("user", each)] if isinstance(each, str) else [*each] for each in prompts]
-        rows = [prompt_ids(tokenizer, [*head, *each]) for each in turns]
-    longest, context = max(map(len, rows)), context_length(model) - num_virtual_tokens(model)
-    if longest >= context:
+    with torch.no_grad(), evaluating(model):
+        packed = None if is_soft_prompted(model) else pack(_base_of(model))
+        writer = BatchWriter(model, tokenizer, packed)
+        rows = [writer.ids(prompt, system, as_text=as_text) for prompt in prompts]
+        return writer.write(rows, max_new_tokens, on_batch)
+
+
+class BatchWriter:
+    """Answers many prompts greedily, those of like length together."""
+
+    def __init__(self, model: Any, tokenizer: Any, packed: PackedLlama | None) -> None:
+        self._model, self._tokenizer, self._packed = model, tokenizer, packed
+        self._ends = end_token_ids(model, tokenizer)
+
+    def ids(self, prompt: str | Sequence[ChatMessage], system: str | None, *, as_text: bool) -> list[int]:
+        """What the model reads before it answers."""
+        if as_text:
+            return list(self._tokenizer(prompt)["input_ids"]) or [_first_id(self._tokenizer)]
+        head = [ChatMessage("system", system)] if system else []
+        turns = [ChatMessage("user", prompt)] if isinstance(prompt, str) else [*prompt]
+        return prompt_ids(self._tokenizer, [*head, *turns])
+
+    def write(
+        self, rows: Sequence[list[int]], max_new_tokens: int, on_batch: Callable[[int, int], Any]
+    ) -> list[str]:
+        """The reply to each row of ids; `on_batch` hears how many are done."""
+        context = context_length(self._model) - num_virtual_tokens(self._model)
+        _check_length(max(map(len, rows)), context)
+        replies = [""] * len(rows)
+        order = sorted(range(len(rows)), key=lambda place: -len(rows[place]))
+        for start in range(0, len(order), GREEDY_ROWS):
+            on_batch(start, len(order))
+            places = order[start : start + GREEDY_ROWS]
+            budget = min(max_new_tokens, context - len(rows[places[0]]))
+            written = self._batch([rows[place] for place in places], budget)
+            for place, ids in zip(places, written, strict=True):
+                replies[place] = decode(self._tokenizer, ids)
+        return replies
+
+    def _batch(self, rows: list[list[int]], budget: int) -> list[list[int]]:
+        decoder = self._decoder(len(rows), max(map(len, rows)) + budget)
+        logits_BV = decoder.prefill(rows)
+        replies: list[list[int]] = [[] for _ in rows]
+        present = list(range(len(rows)))  # whose text each row of the decoder is
+        running = set(present)
+        for _ in range(budget - 1):
+            tokens = logits_BV.float().argmax(-1).tolist()
+            self._note(tokens, present, running, replies)
+            if not running:
+                return replies
+            if 2 * len(running) <= len(present):  # half of them are over: the rest goes on alone
+                kept = [row for row, text in enumerate(present) if text in running]
+                decoder.keep(kept)
+                tokens, present = [tokens[row] for row in kept], [present[row] for row in kept]
+            logits_BV = decoder.step(tokens)
+        self._note(logits_BV.float().argmax(-1).tolist(), present, running, replies)
+        return replies
+
+    def _note(
+        self, tokens: list[int], present: list[int], running: set[int], replies: list[list[int]]
+    ) -> None:
+        """Each running text grows by its token, or is over."""
+        for text, token in zip(present, tokens, strict=True):
+            if text in running and token in self._ends:
+                running.discard(text)
+            elif text in running:
+                replies[text].append(token)
+
+    def _decoder(self, num_rows: int, capacity: int) -> Decoder:
+        if self._packed is None:
+            return CachedDecoder(self._model, num_rows)
+        return Session(self._packed, capacity, num_rows)
+
+
+def _check_length(num_tokens: int, context: int) -> None:
+    if num_tokens >= context:
         raise UserError(
             "prompt-too-long",
             "The conversation is {num_tokens} tokens long; this model reads {context} at most. "
             "Clear the conversation or shorten the prompt.",
-            num_tokens=longest, context=context,
+            num_tokens=num_tokens, context=context,
         )  # fmt: skip
-    ends = end_token_ids(model, tokenizer)
-    with torch.no_grad(), evaluating(model):
-        replies = _greedy_batch(model, rows, min(max_new_tokens, context - longest), ends)
-    return [decode(tokenizer, ids) for ids in replies]
-
-
-def _greedy_batch(model: Any, rows: list[list[int]], budget: int, ends: frozenset[int]) -> list[list[int]]:
-    device = model_device(model)
-    longest = max(map(len, rows))
-    ids_BT = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=device)
-    mask_BT = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device)
-    base, cache = _start(model, len(rows))
-    before = num_virtual_tokens(model)
-    mask_BT = torch.cat([mask_BT.new_ones(len(rows), before), mask_BT], dim=1)
-    position_B1 = mask_BT.sum(-1, keepdim=True)
-    position_BT = (mask_BT.cumsum(-1) - 1).clamp(min=0)[:, before:]
-    replies: list[list[int]] = [[] for _ in rows]
-    running = set(range(len(rows)))
-    for _ in range(budget):
-        out = base(
-            input_ids=ids_BT, attention_mask=mask_BT, position_ids=position_BT,
-            past_key_values=cache, use_cache=True, logits_to_keep=1,
-        )  # fmt: skip
-        chosen_B = out.logits[:, -1].argmax(-1)
-        for row, token in enumerate(chosen_B.tolist()):
-            if row in running and token in ends:
-                running.discard(row)
-            elif row in running:
-                replies[row].append(token)
-        if not running:
-            break
-        ids_BT, position_BT = chosen_B[:, None], position_B1
-        mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(rows), 1)], dim=1)
-        position_B1 = position_B1 + 1
-    return replies
 
 
 # ------------------------------------------------------------------------------------------- the prompt
@@ -255,31 +322,67 @@ def _first_id(tokenizer: Any) -> int:
 
 
 class Decoder(Protocol):
-    """A text that grows: the logits (V,) of what follows it."""
+    """Texts that grow: the logits (B, V) of what follows them."""
 
-    def prefill(self, ids: Sequence[int]) -> torch.Tensor: ...
-    def step(self, token: int) -> torch.Tensor: ...
+    def prefill(self, rows: Sequence[Sequence[int]]) -> torch.Tensor: ...
+    def step(self, tokens: Sequence[int]) -> torch.Tensor: ...
+    def keep(self, rows: Sequence[int]) -> None: ...
 
 
 class CachedDecoder:
-    """Any causal model of transformers, fed token by token with its keys and values kept."""
+    """Any causal model of transformers, fed token by token with its keys and values kept.
 
-    def __init__(self, model: Any) -> None:
-        self._model, self._cache = _start(model, 1)
+    Shorter texts are padded on the left; where all are of one length there is no mask.
+    """
+
+    def __init__(self, model: Any, num_rows: int = 1) -> None:
+        self._num_virtual = num_virtual_tokens(model)
+        self._model, self._cache = _start(model, num_rows)
         self._device = model_device(model)
+        self._mask_BT: torch.Tensor | None = None
 
-    def prefill(self, ids: Sequence[int]) -> torch.Tensor:
-        """The logits (V,) of what follows `ids`."""
-        return self._forward(torch.tensor([list(ids)], device=self._device))
+    def prefill(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        """The logits (B, V) of what follows each row of ids."""
+        longest = max(map(len, rows))
+        ids_BT = torch.tensor([[0] * (longest - len(row)) + list(row) for row in rows], device=self._device)
+        if longest == min(map(len, rows)):
+            return self._forward(ids_BT)
+        mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
+        mask_BT = torch.tensor(mask, device=self._device)
+        self._mask_BT = torch.cat([mask_BT.new_ones(len(rows), self._num_virtual), mask_BT], dim=1)
+        return self._forward(ids_BT, self._places()[:, self._num_virtual :])
 
-    def step(self, token: int) -> torch.Tensor:
-        """The logits (V,) of what follows one more token."""
-        return self._forward(torch.tensor([[token]], device=self._device))
+    def step(self, tokens: Sequence[int]) -> torch.Tensor:
+        """The logits (B, V) of what follows one more token of each text."""
+        ids_B1 = torch.tensor(list(tokens), device=self._device)[:, None]
+        if self._mask_BT is None:
+            return self._forward(ids_B1)
+        self._mask_BT = torch.cat([self._mask_BT, self._mask_BT.new_ones(len(ids_B1), 1)], dim=1)
+        return self._forward(ids_B1, self._places()[:, -1:])
 
-    def _forward(self, ids_BT: torch.Tensor) -> torch.Tensor:
-        out = self._model(input_ids=ids_BT, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
-        logits_V: torch.Tensor = out.logits[0, -1]
-        return logits_V
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these texts only, in this order."""
+        chosen = torch.tensor(list(rows), device=self._device)
+        self._cache.batch_select_indices(chosen)
+        if self._mask_BT is not None:
+            self._mask_BT = self._mask_BT[chosen]
+
+    def _places(self) -> torch.Tensor:
+        assert self._mask_BT is not None
+        return (self._mask_BT.cumsum(-1) - 1).clamp(min=0)
+
+    def _forward(self, ids_BT: torch.Tensor, places_BT: torch.Tensor | None = None) -> torch.Tensor:
+        out = self._model(
+            input_ids=ids_BT, attention_mask=self._mask_BT, position_ids=places_BT, past_key_values=self._cache,
+            use_cache=True, logits_to_keep=1,
+        )  # fmt: skip
+        logits_BV: torch.Tensor = out.logits[:, -1]
+        return logits_BV
+
+
+def _base_of(model: Any) -> Any:
+    """The model itself; what peft put into its layers works there."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def model_device(model: Any) -> torch.device:

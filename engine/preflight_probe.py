@@ -26,6 +26,7 @@ NUM_SAMPLED_STEPS = 5  # besides the longest, which comes first
 MAX_STEP_SECONDS = 25.0  # of all sampled steps together; the longest is always taken
 EVAL_ROWS = 32
 SAMPLE_TOKENS = 12
+LONG_ANSWERS = 0.75  # of the tokens that answers may have, those that they do have
 KEPT_ROWS = 2000  # of frozen layers' states; more would take long, and then the forecast is a ceiling
 NICENESS = 10
 
@@ -83,6 +84,7 @@ def probe(home: Home, folder: Path, recipe: Recipe, *, is_short: bool) -> dict[s
     memory["activations"] = max(0, peak_memory_bytes(device) - known)
     if not is_short:
         found |= _save(training, folder)
+        _look(training, parts)  # once more, as after the steps of a run: the peak may lie here
     return found | {
         "steps_s": steps.total_s, "step_s": steps.mean_s, "longest_step_s": steps.longest_s, "spread": steps.spread,
         "tokens_per_second": steps.tokens_per_second, "memory": memory,
@@ -175,16 +177,26 @@ def _look(training: Any, parts: Any) -> dict[str, Any]:
         share = sum(len(row.input_ids) for row in ordered) / sum(len(row.input_ids) for row in taken)
         found["eval_s"] = (time.perf_counter() - started) * share
     if rows.prompts:
-        limit = min(SAMPLE_TOKENS, recipe.sample_max_new_tokens)
-        training.task.recipe = recipe.replace(sample_max_new_tokens=limit)
-        started = time.perf_counter()
-        training.task.sample(rows.prompts[:1])
-        one = time.perf_counter() - started
-        # Only writers take longer for longer answers; few answers are as long as they may be.
-        longer = recipe.sample_max_new_tokens / limit * 0.75 if parts.task.id in GENERATIVE else 1.0
-        found["sample_s"] = one * len(rows.prompts) * max(1.0, longer)
-        training.task.recipe = recipe
+        found["sample_s"] = _sample_seconds(training, parts)
     return found
+
+
+def _sample_seconds(training: Any, parts: Any) -> float:
+    """Of one round of answers to the pinned prompts, by short ones: what each begins with, and what a token takes."""
+    recipe, limit = parts.recipe, parts.recipe.sample_max_new_tokens
+
+    def seconds(num_tokens: int) -> float:
+        training.task.recipe = recipe.replace(sample_max_new_tokens=num_tokens)
+        started = time.perf_counter()
+        training.task.sample(parts.rows.prompts)
+        training.task.recipe = recipe
+        return time.perf_counter() - started
+
+    if parts.task.id not in GENERATIVE or limit <= SAMPLE_TOKENS:
+        return seconds(limit)
+    first, more = seconds(2), seconds(SAMPLE_TOKENS)
+    longer = max(0.0, more - first) / (SAMPLE_TOKENS - 2)
+    return first + longer * (limit * LONG_ANSWERS - 2)
 
 
 def _save(training: Any, folder: Path) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from engine.metrics.language_modelling import language_modelling_intervals, lang
 from engine.metrics.text_generation import text_report
 from engine.tasks.causal_lm import CausalLanguageModel
 
-GENERATED_AT_ONCE = 8
 SHORTEST_REPLY = 32  # tokens; a reply may be half as long again as the longest reference
 
 
@@ -87,18 +86,11 @@ class CausalJudge(Judge):
         return len(self.task.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _replies(self, prompts: Sequence[Sequence[ChatMessage]], budget: int, on_batch: OnBatch) -> list[str]:
-        """The longest prompts first, so that those of a batch are alike."""
-        order = sorted(range(len(prompts)), key=lambda at: -sum(len(turn.content) for turn in prompts[at]))
-        replies = [""] * len(prompts)
-        for start in range(0, len(order), GENERATED_AT_ONCE):
-            on_batch("generating", start, len(order))
-            places = order[start : start + GENERATED_AT_ONCE]
-            said = generate_greedy(
-                self.task.model, self.task.tokenizer, [prompts[place] for place in places], budget
-            )
-            for place, reply in zip(places, said, strict=True):
-                replies[place] = reply.strip()
-        return replies
+        replies = generate_greedy(
+            self.task.model, self.task.tokenizer, prompts, budget,
+            on_batch=lambda done, total: on_batch("generating", done, total),
+        )  # fmt: skip
+        return [reply.strip() for reply in replies]
 
 
 def _texts(example: Example) -> tuple[dict[str, str], str]:

@@ -16,6 +16,7 @@ from transformers.generation.logits_process import (
 
 from engine.errors import UserError
 from engine.generate import Generator, Sampler, TextStream, decode, generate_greedy, prompt_ids
+from engine.llama_decoder import Session
 from engine.messages import ChatMessage, SamplingSettings
 
 PROMPTS = ["What is the capital of France?", "Hello", "你好，我的包裹在哪里？ Where is it, please?"]
@@ -66,6 +67,57 @@ def test_greedy_equals_transformers(generator, model, tokenizer, prompt):
 def test_batch_of_prompts_equals_transformers_one_by_one(model, tokenizer):
     expected = [transformers_reply(model, tokenizer, prompt, 24) for prompt in PROMPTS]
     assert generate_greedy(model, tokenizer, PROMPTS, 24) == expected
+
+
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_texts_that_end_early_leave_the_others_as_they_were(model, tokenizer, monkeypatch, is_packed):
+    """Ends come by chance: a third of all tokens is one."""
+    if not is_packed:
+        monkeypatch.setattr("engine.generate.pack", lambda model: None)
+    model.generation_config.eos_token_id = list(range(0, model.config.vocab_size, 3))
+    prompts = [f"{prompt} {number}" for number in range(7) for prompt in PROMPTS]
+    asked = [ask(prompt) for prompt in prompts]
+    one_by_one = [Generator(model, tokenizer).reply(turns, GREEDY) for turns in asked]
+    assert len({reply.num_new_tokens for reply in one_by_one}) > 3, "all of one length would prove little"
+    done: list[tuple[int, int]] = []
+
+    together = generate_greedy(model, tokenizer, prompts, 24, on_batch=lambda *place: done.append(place))
+
+    assert together == [reply.text for reply in one_by_one]
+    assert Generator(model, tokenizer).replies(asked, 24) == together
+    assert done == [(0, 21), (16, 21)]
+
+
+def test_a_training_adapter_is_packed_too(model, tokenizer, monkeypatch):
+    from peft import LoraConfig, get_peft_model
+
+    tuned = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear")).eval()
+    with torch.no_grad():
+        for name, weight in tuned.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.3)
+    expected = [transformers_reply(tuned, tokenizer, prompt, 24) for prompt in PROMPTS]
+    monkeypatch.setattr("engine.generate.CachedDecoder", None)
+    assert generate_greedy(tuned, tokenizer, PROMPTS, 24) == expected
+
+
+def test_columns_that_ask_the_same_share_what_was_made_of_the_prompt(
+    generator, model, tokenizer, monkeypatch
+):
+    read: list[int] = []
+    prefill = Session.prefill
+    monkeypatch.setattr(
+        Session, "prefill", lambda self, rows: read.append(len(rows[0])) or prefill(self, rows)
+    )
+    warm = SamplingSettings(temperature=1.2, top_p=1.0, top_k=0, max_new_tokens=20, seed=11)
+    replies = [generator.reply(ask("Hello"), settings).text for settings in (GREEDY, warm, GREEDY)]
+    assert len(read) == 1
+    fresh = Generator(model, tokenizer)
+    read.clear()  # of the check that packing made
+    other = [fresh.reply(ask(asked), settings).text for asked, settings in
+             (("Hello", warm), ("What?", warm), ("Hello", GREEDY))]  # fmt: skip
+    assert replies == [other[2], other[0], other[2]]
+    assert len(read) == 3, "another prompt is read anew"
 
 
 def test_pinned_prompts_leave_a_training_model_as_it_was(model, tokenizer):

@@ -46,7 +46,7 @@ def logits_of_both(packed: PackedLlama, model) -> tuple[torch.Tensor, torch.Tens
     ours, theirs = [], []
     with torch.inference_mode():
         for place, piece in enumerate([ids[:90], *([token] for token in ids[90:])]):
-            ours.append(session.prefill(piece) if place == 0 else session.step(piece[0]))
+            ours.append((session.prefill([piece]) if place == 0 else session.step(piece))[0])
             out = model(
                 input_ids=torch.tensor([piece]), past_key_values=cache, use_cache=True, logits_to_keep=1
             )
@@ -66,6 +66,32 @@ def test_every_logit_is_that_of_transformers(name, dtype):
         assert torch.equal(ours, theirs)
     else:  # one product for several layers may block its sums otherwise
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_texts_of_several_lengths_grow_together_as_each_would_alone(name, dtype):
+    packed = pack(make(CONFIGS[name], dtype))
+    assert packed is not None
+    rows, more = [list(range(2, 2 + length)) for length in (40, 7, 23, 1)], [3, 5, 8, 13, 21]
+    with torch.inference_mode():
+        together = Session(packed, 45, num_rows=4)
+        found = [together.prefill(rows), together.step([more[0]] * 4), together.step([more[1]] * 4)]
+        together.keep([2, 0])
+        found += [together.step([token] * 2) for token in more[2:]]
+        for row, ids in enumerate(rows):
+            alone = Session(packed, 45)
+            expected = [alone.prefill([ids]), *(alone.step([token]) for token in more)]
+            place = [2, 0].index(row) if row in (2, 0) else None
+            for step, logits_1V in enumerate(expected):
+                if step < 3 or place is not None:
+                    ours = found[step][row if step < 3 else place]
+                    close = (
+                        {"rtol": 1e-4, "atol": 1e-3}
+                        if dtype == torch.float32
+                        else {"rtol": 0.05, "atol": 0.3}
+                    )
+                    torch.testing.assert_close(ours, logits_1V[0], **close)
 
 
 @pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "v_proj"], ["up_proj", "o_proj"]], ids=str)
