@@ -1,66 +1,96 @@
-"""`python -m benchmarks ROW --json FILE`: measure one claim and write what was found."""
+"""`python -m benchmarks ROW --json FILE`: measure one claim and write what was found, turn by turn.
+
+`python -m benchmarks table` prints what the files of all rows say; `--write docs/performance.md` puts it there.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
+import shlex
+import signal
 import sys
 from pathlib import Path
+from typing import Any
 
-from benchmarks import classify, generate, import_jsonl, preflight_truth, sft, window
+from benchmarks import table
+from benchmarks.compare import Asked, say
+from engine.errors import UserError
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
+    words = sys.argv[1:] if words is None else words
+    options = _parser().parse_args(words)
+    if options.row == "table":
+        return table.main(options.write)
+    asked = Asked(
+        row=options.row, command=f"python -m benchmarks {shlex.join(words)}",
+        path=options.json or Path(f"{options.row}.json"),
+        home=options.home, num_runs=options.runs, num_steps=options.steps, num_threads=options.threads,
+        peers=tuple(options.peer), num_rows=options.rows, seconds=options.seconds,
+    )  # fmt: skip
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the turn's process is ended too
+    try:
+        result = measure(asked)
+    except UserError as refusal:
+        print(refusal, file=sys.stderr)
+        return 1
+    except RuntimeError as reason:
+        print(f"{reason}\nThe turns until then stand in {asked.path}.", file=sys.stderr)
+        return 1
+    print("\n".join(table.lines_of(result)))
+    say(f"every turn stands in {asked.path}")
+    for failure in result["failures"]:
+        print(f"{failure['side']}, turn {failure['turn'] + 1}: {failure['reason']}", file=sys.stderr)
+    return 0 if result["complete"] else 1
+
+
+def measure(asked: Asked) -> dict[str, Any]:
+    """The result of a row; only what it needs is loaded, so that this process stays small."""
+    if asked.row in ("sft-lora", "sft-lora-expert", "sft-full"):
+        from benchmarks import sft
+
+        return sft.measure(asked)
+    if asked.row in ("classify", "classify-expert", "head-only"):
+        from benchmarks import classify
+
+        return classify.measure(asked)
+    if asked.row == "generate":
+        from benchmarks import generate
+
+        return generate.measure(asked)
+    if asked.row == "preflight":
+        from benchmarks import preflight_truth
+
+        return preflight_truth.measure(asked)
+    if asked.row == "window":
+        from benchmarks import window
+
+        return window.measure(asked)
+    from benchmarks import import_jsonl
+
+    return import_jsonl.measure(asked)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    rows = (*sft.ROWS, *classify.ROWS, "import", "window", "generate", "preflight")
-    parser.add_argument("row", choices=rows)
-    parser.add_argument("--home", type=Path, default=Path("home"), help="a home that holds the starter model")
-    parser.add_argument("--json", type=Path, help="where to write the result")
-    parser.add_argument("--runs", type=int, default=3, help="runs of each side, interleaved")
+    parser.add_argument("row", choices=(*table.ROWS, "table"))
     parser.add_argument(
-        "--steps", type=int, default=24, help="training: optimiser steps of each run or epoch"
-    )
+        "--home", type=Path,
+        help="a home with the starter models; without it one in the cache folder, into which they are fetched",
+    )  # fmt: skip
+    parser.add_argument("--json", type=Path, help="where the result is written after every turn; ROW.json")
+    parser.add_argument("--runs", type=int, default=5, help="turns of each side, interleaved")
+    parser.add_argument("--steps", type=int, help="training: optimiser steps of each run or epoch")
     parser.add_argument(
-        "--threads", type=int, default=os.cpu_count(), help="training: of each side; 1 on a busy machine"
+        "--threads", type=int, default=Asked("").num_threads, help="of each side; 1 on a busy machine"
     )
     parser.add_argument("--peer", action="append", default=[], help="training: which of the peer's set-ups")
     parser.add_argument("--rows", type=int, default=1_000_000, help="import: rows of the file")
     parser.add_argument(
         "--seconds", type=float, default=60.0, help="window: how long the flood of events lasts"
     )
-    arguments = parser.parse_args()
-    if arguments.row == "import":
-        result = import_jsonl.compare(num_runs=arguments.runs, num_rows=arguments.rows)
-    elif arguments.row == "generate":
-        result = generate.compare(arguments.home, num_runs=arguments.runs)
-    elif arguments.row == "preflight":
-        result = preflight_truth.compare(arguments.home)
-    elif arguments.row == "window":
-        result = window.compare(num_runs=arguments.runs, seconds=arguments.seconds)
-    elif arguments.row in classify.ROWS:
-        result = classify.compare(
-            arguments.row,
-            arguments.home,
-            num_runs=arguments.runs,
-            num_steps=arguments.steps,
-            num_threads=arguments.threads,
-            peers=arguments.peer,
-        )
-    else:
-        result = sft.compare(
-            arguments.row,
-            arguments.home,
-            num_runs=arguments.runs,
-            num_steps=arguments.steps,
-            num_threads=arguments.threads,
-            peers=arguments.peer,
-        )
-    text = json.dumps(result, indent=1)
-    if arguments.json:
-        arguments.json.write_text(text + "\n", encoding="utf-8")
-    print(text)
-    return 0
+    parser.add_argument("--write", type=Path, help="table: the file between whose two marks it is put")
+    return parser
 
 
 if __name__ == "__main__":

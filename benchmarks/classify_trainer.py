@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,9 @@ from transformers import (
     TrainingArguments,
 )
 
-from benchmarks.classify import BATCH_SIZE, SEED, STARTER
-from benchmarks.clock import Mark, mark
+from benchmarks.classify import BATCH_SIZE, LEARNING_RATES, SEED, STARTER
+from benchmarks.clock import Mark, mark, speeds
+from benchmarks.training import asked_of_part
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "defaults": {},
@@ -44,10 +44,10 @@ class Clock(TrainerCallback):
         self.ends.append(mark())
 
 
-def main(library: Path, work: Path, out: Path, num_steps: int, variant: str, learning_rate: float) -> None:
+def main(library: Path, work: Path, out: Path, num_steps: int, row: str, variant: str) -> None:
     transformers.set_seed(SEED)
     rows = json.loads((work / "train.json").read_text(encoding="utf-8"))
-    labels = sorted({row["label"] for row in rows})
+    labels = sorted({each["label"] for each in rows})
     folder = library / "models" / STARTER
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(
@@ -58,12 +58,12 @@ def main(library: Path, work: Path, out: Path, num_steps: int, variant: str, lea
         model.bert.embeddings.requires_grad_(False)
         model.bert.encoder.requires_grad_(False)
     data = Dataset.from_list(
-        [{**tokenizer(row["text"], truncation=True), "labels": labels.index(row["label"])} for row in rows]
+        [{**tokenizer(each["text"], truncation=True), "labels": labels.index(each["label"])} for each in rows]
     )
     # Only what both sides must share is set: steps, rate, schedule, batch; no reports, no saving on the way.
     settings = TrainingArguments(
         output_dir=str(out / "trainer"), max_steps=num_steps, per_device_train_batch_size=BATCH_SIZE, seed=SEED,
-        learning_rate=learning_rate, lr_scheduler_type="linear", logging_steps=num_steps, save_strategy="no",
+        learning_rate=LEARNING_RATES[row], lr_scheduler_type="linear", logging_steps=num_steps, save_strategy="no",
         report_to="none", use_cpu=True, disable_tqdm=True, **SETTINGS[variant],
     )  # fmt: skip
     clock = Clock()
@@ -78,13 +78,11 @@ def main(library: Path, work: Path, out: Path, num_steps: int, variant: str, lea
     num_rows = (num_steps - (not whole)) * BATCH_SIZE
     result = {
         "peer": f"transformers {transformers.__version__} Trainer, {variant}, torch {torch.__version__}",
-        "samples_per_second": num_rows / (end.wall_s - begin.wall_s),
-        "samples_per_processor_second": num_rows / (end.processor_s - begin.processor_s),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        **speeds("samples", num_rows, begin, end),
         "num_trained": sum(each.numel() for each in model.parameters() if each.requires_grad),
     }
     (out / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]), int(sys.argv[4]), sys.argv[5], float(sys.argv[6]))
+    main(*asked_of_part(sys.argv[1:]))

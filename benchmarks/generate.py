@@ -1,26 +1,30 @@
 """Row `generate`: greedy replies of the starter model, ours against `transformers.generate` on the same weights.
 
 Batch 1 is the playground's decoder; batch 16 is what answers pinned prompts and evaluates. Interleaved, same prompts,
-same number of new tokens; whether the texts are the same is counted.
+same number of new tokens; whether the texts are the same is counted. No prompt follows itself, so that nothing that
+was made of it can be taken up again.
 """
 
 from __future__ import annotations
 
-import os
 import statistics
+import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
-from benchmarks.machine import machine
-from engine.generate import Generator, generate_greedy
+from benchmarks.compare import Asked, Claim, Figures, Possible, Record, take_turns
+from benchmarks.machine import machine_with_rates
+from benchmarks.own_home import borrowed, home_with
+from engine.generate import Generator
 from engine.home import Home
 from engine.messages import ChatMessage, SamplingSettings
 
 MODEL = "smollm2-135m-instruct"
+PEER = "transformers.generate"
 NEW_TOKENS = 48
 QUESTIONS = (
     "What is the capital of France?", "Write a short reply to a customer whose lamp arrived broken.",
@@ -32,29 +36,32 @@ QUESTIONS = (
 )  # fmt: skip
 
 
-def compare(home: Path, *, num_runs: int) -> dict[str, Any]:
-    """Tokens a second and seconds to the first token, medians over the runs, at batch 1 and 16."""
-    torch.set_num_threads(max(1, (psutil.cpu_count(logical=False) or 2) - 0))
-    bench = _Bench(Home(home.absolute()))
-    runs = [side | {"turn": turn} for turn in range(num_runs) for side in bench.one_turn()]
-    found: dict[str, Any] = {"row": "generate", "peer": "transformers.generate", "new_tokens": NEW_TOKENS}
-    for batch in (1, 16):
-        ours, theirs = (
-            statistics.median(run["tokens_per_second"] for run in runs if run["side"] == side and run["batch"] == batch)
-            for side in ("ours", "theirs")
-        )  # fmt: skip
-        found[f"batch_{batch}"] = {"ours": ours, "theirs": theirs, "ratio": ours / theirs}
-    first = {
-        side: statistics.median(run["first_token_s"] for run in runs if run["side"] == side and run["batch"] == 1)
-        for side in ("ours", "theirs")
-    }  # fmt: skip
-    return found | {
-        "ratio": found["batch_1"]["ratio"], "first_token_s": first, "same_texts": bench.same_texts(), "runs": runs,
-        "machine": machine(),
-    }  # fmt: skip
+CLAIMS = (
+    Claim("tokens_per_second", 2.0),
+    Claim("first_token_s", None, better="lower", part="first token", peer=PEER),
+    Claim("batch_16_tokens_per_second", 1.0, part="16 replies at once", peer=PEER),
+)
 
 
-class _Bench:
+def measure(asked: Asked) -> dict[str, Any]:
+    """Tokens a second and seconds to the first token; every turn has both sides at batch 1 and at batch 16."""
+    library = home_with(asked.home, (MODEL,))
+    torch.set_num_threads(asked.num_threads)
+    with tempfile.TemporaryDirectory() as place:
+        bench = Bench(borrowed(Path(place), library, (MODEL,)))
+        possible = Possible("tokens_per_second", bench.num_weight_bytes(), "memory_bytes_per_second")
+        record = Record(asked, CLAIMS, machine_with_rates(asked.num_threads), possible)
+        record.note(peer=PEER, new_tokens=NEW_TOKENS, work_per_unit=possible.work)
+        bench.warm_up()
+        take_turns(record, asked.num_runs, lambda side, _number: bench.turn(side, 1))
+        take_turns(record, asked.num_runs, lambda side, _number: bench.turn(side, 16))
+        record.note(same_texts={str(batch): bench.same_texts(batch) for batch in (1, 16)})
+    return record.finish()
+
+
+class Bench:
+    """Both sides on the same weights, in one process."""
+
     def __init__(self, home: Home) -> None:
         from transformers import AutoModelForCausalLM
 
@@ -62,41 +69,62 @@ class _Bench:
         self._tokenizer = self._ours.tokenizer
         dtype = next(self._ours.model.parameters()).dtype
         self._theirs = AutoModelForCausalLM.from_pretrained(home.models / MODEL, dtype=dtype).eval()
-        self._texts: dict[str, dict[str, str]] = {"ours": {}, "theirs": {}}
+        self._texts: dict[tuple[str, int, str], str] = {}
 
-    def one_turn(self) -> list[dict[str, Any]]:
-        """Both sides once at each batch size, one after the other."""
-        sides = [self._our_reply(), self._their_replies(QUESTIONS[:4], 1)]
-        return [*sides, self._our_batch(), self._their_replies(QUESTIONS, 16)]
+    def num_weight_bytes(self) -> int:
+        """What a token reads of the memory at least: each weight once; a tied head is the same as the embedding."""
+        return sum(weight.numel() * weight.element_size() for weight in self._theirs.parameters())
 
-    def same_texts(self) -> str:
-        ours, theirs = self._texts["ours"], self._texts["theirs"]
-        return f"{sum(ours[asked] == theirs[asked] for asked in ours)} of {len(ours)}"
+    def warm_up(self) -> None:
+        """The first calls of either side make tables and choose kernels."""
+        self._ours.reply([ChatMessage("user", "Hello?")], SamplingSettings(temperature=0.0, max_new_tokens=4))
+        self._their_generate(("Hello?",))
 
-    def _our_reply(self) -> dict[str, Any]:
+    def turn(self, side: str, batch: int) -> Figures:
+        """One side's figures of one turn at one batch size."""
+        if side == "ours":
+            return self._our_replies() if batch == 1 else self._our_batch()
+        return self._their_replies(QUESTIONS[:4] if batch == 1 else QUESTIONS, batch)
+
+    def same_texts(self, batch: int) -> str:
+        """How many of the texts are the same on both sides, after their last turns."""
+        asked = [key[2] for key in self._texts if key[:2] == ("ours", batch)]
+        num_same = sum(
+            self._texts["ours", batch, each] == self._texts.get(("theirs", batch, each)) for each in asked
+        )
+        return f"{num_same} of {len(asked)}"
+
+    def _keep(self, side: str, batch: int, questions: Sequence[str], texts: Sequence[str]) -> None:
+        for asked, text in zip(questions, texts, strict=True):
+            self._texts[side, batch, asked] = text
+
+    def _our_replies(self) -> Figures:
         settings = SamplingSettings(temperature=0.0, max_new_tokens=NEW_TOKENS)
         tokens, seconds, firsts = 0, 0.0, []
         for asked in QUESTIONS[:4]:
             made = self._ours.reply([ChatMessage("user", asked)], settings)
             tokens, seconds = tokens + made.num_new_tokens, seconds + made.seconds
             firsts.append(made.first_token_s)
-            self._texts["ours"][asked] = made.text
-        return _side("ours", 1, tokens, seconds, statistics.median(firsts))
+            self._keep("ours", 1, [asked], [made.text])
+        return {"tokens_per_second": tokens / seconds, "first_token_s": statistics.median(firsts)}
 
-    def _our_batch(self) -> dict[str, Any]:
+    def _our_batch(self) -> Figures:
         started = time.perf_counter()
-        texts = generate_greedy(self._ours.model, self._tokenizer, QUESTIONS, NEW_TOKENS)
+        texts = self._ours.replies([[ChatMessage("user", asked)] for asked in QUESTIONS], NEW_TOKENS)
         seconds = time.perf_counter() - started
+        self._keep("ours", 16, QUESTIONS, texts)
         tokens = sum(len(self._tokenizer(text)["input_ids"]) for text in texts)
-        return _side("ours", 16, tokens, seconds, 0.0)
+        return {"batch_16_tokens_per_second": tokens / seconds}
 
-    def _their_replies(self, questions: tuple[str, ...], batch: int) -> dict[str, Any]:
+    def _their_replies(self, questions: tuple[str, ...], batch: int) -> Figures:
         tokens, seconds, firsts = 0, 0.0, []
         for at in range(0, len(questions), batch):
             made, spent, first = self._their_generate(questions[at : at + batch])
             tokens, seconds = tokens + made, seconds + spent
             firsts.append(first)
-        return _side("theirs", batch, tokens, seconds, statistics.median(firsts))
+        if batch > 1:
+            return {f"batch_{batch}_tokens_per_second": tokens / seconds}
+        return {"tokens_per_second": tokens / seconds, "first_token_s": statistics.median(firsts)}
 
     @torch.inference_mode()
     def _their_generate(self, questions: tuple[str, ...]) -> tuple[int, float, float]:
@@ -114,8 +142,7 @@ class _Bench:
         seconds = time.perf_counter() - started
         replies = made[:, inputs["input_ids"].shape[1] :]
         texts = self._tokenizer.batch_decode(replies, skip_special_tokens=True)
-        if len(questions) == 1:
-            self._texts["theirs"][questions[0]] = texts[0]
+        self._keep("theirs", len(questions), questions, texts)
         tokens = sum(len(self._tokenizer(text)["input_ids"]) for text in texts)
         return tokens, seconds, first.at - started
 
@@ -128,10 +155,3 @@ class _FirstToken:
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         self.at = self.at or time.perf_counter()
         return scores
-
-
-def _side(side: str, batch: int, tokens: int, seconds: float, first: float) -> dict[str, Any]:
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else -1.0
-    return {
-        "side": side, "batch": batch, "tokens_per_second": tokens / seconds, "first_token_s": first, "load": load,
-    }  # fmt: skip

@@ -1,290 +1,272 @@
-"""`python -m benchmarks.gpu --json FILE`: training on one GPU, in under eight minutes, from nothing but the code.
+"""`python -m benchmarks.gpu --json FILE`: training and generation on one GPU, in under eight minutes, from nothing but
+the code.
 
 Models have random weights and the shape of SmolLM2-135M and of a Llama with a billion parameters; rows are random
-tokens of mixed length, the last half of each trained. Ours is the product's own task, method and strategies. The
-peers are plain loops over the same rows: as TRL's defaults have it (float32 weights under autocast, activations
-computed twice, whole logits) and as an expert sets it up (bfloat16 weights, fused AdamW, rows of like length together).
-Turns are interleaved. `--device cpu --shapes tiny` is the stand-in that the tests run.
+tokens of mixed length, the last half of each trained. The sides (`benchmarks.gpu_side`) are processes that take turns:
+ours, TRL's ways as plain loops over the same rows, and Liger and Unsloth where they are installed. A side that fails
+or hangs is named, and the others go on; the file is written after every turn. `--device cpu --shapes tiny` is the
+stand-in that the tests run.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
+import importlib.util
 import json
-import statistics
+import queue
+import shlex
+import subprocess
+import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import torch
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
-
+from benchmarks.compare import PROGRAM, Asked, Claim, Record, say
+from benchmarks.gpu_shapes import PEERS, RANK, SHAPES
 from benchmarks.machine import machine
-from engine.batches import BatchPlan
-from engine.methods import method_named
-from engine.recipe import Recipe
-from engine.strategies.training import Strategies
-from engine.tasks.causal_lm import CausalLanguageModel
+from benchmarks.work import Shape
 
-SHAPES: dict[str, dict[str, int]] = {
-    "tiny": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-             "num_key_value_heads": 2, "vocab_size": 200},
-    "135m": {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
-             "num_key_value_heads": 3, "vocab_size": 49152},
-    "1b": {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32,
-           "num_key_value_heads": 8, "vocab_size": 49152},
-}  # fmt: skip
-BATCH_ROWS = 8
-LEARNING_RATE = 1e-4
+BUDGET_S = 460.0
 TURNS = 3
-STEPS = 8
-WARM_UP = 2
+ANSWER_S = 120.0  # of one request; a hung kernel must not take the whole budget
+LIMITS = {"defaults": 2.0, "expert": 1.2, "liger": 1.2, "unsloth": 1.2}
+MEMORY_LIMIT = 0.8
+SHARE_LIMIT = 0.45  # of the measured matrix rate, from a billion parameters on
+GENERATION_LIMIT = 3.0
+BATCH_ROWS = 16
 
 
-@dataclass
-class Row:
-    input_ids: list[int]
-    labels: list[int]
+@dataclass(frozen=True)
+class Settings:
+    device: str = "cuda"
+    shapes: tuple[str, ...] = ("135m", "1b")
+    longest: int = 1024
+    batch_rows: int = BATCH_ROWS
+    turns: int = TURNS
+    budget_s: float = BUDGET_S
+    peers: tuple[str, ...] = ("defaults", "expert")
 
-    @property
-    def num_targets(self) -> int:
-        return sum(label != -100 for label in self.labels[1:])
 
+class Asker(Protocol):
+    """A side that answers requests; {"failed": why} where it cannot."""
 
-@dataclass
-class Side:
-    """`step(number)` takes one optimiser step and says how many tokens it saw; `model` is what it trains."""
-
-    step: Callable[[int], int]
-    model: Any
+    def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]: ...
+    def end(self) -> None: ...
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument("--json", type=Path, help="where to write the result")
+    parser.add_argument("--json", type=Path, default=Path("gpu.json"), help="written after every turn")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--shapes", nargs="+", default=["135m", "1b"], choices=tuple(SHAPES))
     parser.add_argument("--longest", type=int, default=1024, help="tokens of the longest row")
-    arguments = parser.parse_args()
-    found = measure(arguments.device, arguments.shapes, arguments.longest)
-    text = json.dumps(found, indent=1)
-    if arguments.json:
-        arguments.json.write_text(text + "\n", encoding="utf-8")
-    print(text)
-    return 0
-
-
-def measure(device: str, shapes: list[str], longest: int) -> dict[str, Any]:
-    """Every shape with LoRA and full fine-tuning, and the rates of the machine beside them."""
-    rate = matrix_rate(device)
-    rows = make_rows(longest, min(SHAPES[shape]["vocab_size"] for shape in shapes))
-    with tempfile.TemporaryDirectory() as place:
-        results = [
-            compare(save_model(Path(place) / shape, shape), rows, device, method, rate) | {"shape": shape}
-            for shape in shapes for method in ("lora", "full")
-        ]  # fmt: skip
-    return {
-        "row": "gpu",
-        "device": _name(device),
-        "matrix_flops": rate,
-        "results": results,
-        "machine": machine(),
-    }
-
-
-def compare(folder: Path, rows: list[Row], device: str, method: str, rate: float) -> dict[str, Any]:
-    """Tokens a second of the three sides, medians of interleaved turns, and the peak of each one's memory."""
-    makers = {"ours": ours, "defaults": peer_defaults, "expert": peer_expert}
-    speeds: dict[str, list[float]] = {name: [] for name in makers}
-    peaks: dict[str, int] = {}
-    num_parameters = 0
-    for _turn in range(TURNS):
-        for name, make in makers.items():
-            side = make(folder, rows, device, method)
-            num_parameters = sum(each.numel() for each in side.model.parameters())
-            speeds[name].append(_tokens_per_second(side, device))
-            peaks[name] = max(peaks.get(name, 0), _peak(device))
-            del side
-            _forget(device)
-    medians = {name: statistics.median(found) for name, found in speeds.items()}
-    passes = (
-        6 if method == "full" else 4
-    )  # operations a weight a token: forward, and backward with or without its gradient
-    return {
-        "method": method, "tokens_per_second": medians, "runs": speeds, "peak_memory_bytes": peaks,
-        "ratio_defaults": medians["ours"] / medians["defaults"], "ratio_expert": medians["ours"] / medians["expert"],
-        "share_of_matrix_rate": medians["ours"] * passes * num_parameters / rate,
-    }  # fmt: skip
-
-
-# ------------------------------------------------------------------------------------------------ the sides
-
-
-def ours(folder: Path, rows: list[Row], device: str, method_name: str) -> Side:
-    recipe = Recipe(
-        model=str(folder), data="rows", task="causal-lm", method=method_name, learning_rate=LEARNING_RATE,
-        num_steps=WARM_UP + STEPS, micro_batch_size=BATCH_ROWS,
-    ).resolved(num_rows=len(rows), num_cores=2)  # fmt: skip
-    task = CausalLanguageModel(recipe, {})
-    method = method_named(method_name)
-    dtype = torch.bfloat16
-    model = method.prepare(task.load_model(folder, dtype=dtype, device=device), recipe, task)
-    task.attach(model, None)
-    strategies = Strategies(recipe, task, model, method, None)
-    plan = _plan(rows, grouped=True)
-
-    def step(number: int) -> int:
-        batches = [task.collate(rows, chosen, device) for chosen in plan.step(number)]
-        num_targets = sum(batch.num_targets for batch in batches)
-        strategies.begin_step(number)
-        for batch in batches:
-            strategies.learn(batch, num_targets)
-        strategies.end_step(number, strategies.grad_norm())
-        return sum(batch.num_tokens for batch in batches)
-
-    return Side(step, model)
-
-
-def peer_defaults(folder: Path, rows: list[Row], device: str, method: str) -> Side:
-    model = _peer_model(folder, torch.float32, device, method)
-    model.gradient_checkpointing_enable()
-    if method == "lora":
-        model.enable_input_require_grads()
-    return Side(
-        _plain_step(model, rows, device, _plan(rows, grouped=False), autocast=True, fused=False), model
-    )
-
-
-def peer_expert(folder: Path, rows: list[Row], device: str, method: str) -> Side:
-    model = _peer_model(folder, torch.bfloat16, device, method)
-    return Side(
-        _plain_step(model, rows, device, _plan(rows, grouped=True), autocast=False, fused=True), model
-    )
-
-
-def _peer_model(folder: Path, dtype: torch.dtype, device: str, method: str) -> Any:
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device)
-    if method == "lora":
-        model = get_peft_model(
-            model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
-        )
-    return model.train()
-
-
-def _plain_step(
-    model: Any, rows: list[Row], device: str, plan: BatchPlan, *, autocast: bool, fused: bool
-) -> Callable[[int], int]:
-    trained = [each for each in model.parameters() if each.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, fused=fused)
-
-    def step(number: int) -> int:
-        for chosen in plan.step(number):
-            longest = max(len(rows[place].input_ids) for place in chosen)
-            ids = torch.tensor(
-                [rows[place].input_ids + [0] * (longest - len(rows[place].input_ids)) for place in chosen]
-            )
-            labels = torch.tensor(
-                [rows[place].labels + [-100] * (longest - len(rows[place].labels)) for place in chosen]
-            )
-            mask = torch.tensor(
-                [
-                    [1] * len(rows[place].input_ids) + [0] * (longest - len(rows[place].input_ids))
-                    for place in chosen
-                ]
-            )
-            with torch.autocast(device, torch.bfloat16, enabled=autocast):
-                loss = model(
-                    input_ids=ids.to(device),
-                    attention_mask=mask.to(device),
-                    labels=labels.to(device),
-                    use_cache=False,
-                ).loss
-            loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        loss.item()
-        return sum(len(rows[place].input_ids) for chosen in plan.step(number) for place in chosen)
-
-    return step
-
-
-# -------------------------------------------------------------------------------------------- measuring
-
-
-def make_rows(longest: int, vocabulary_size: int) -> list[Row]:
-    """Rows for every step of a turn; half of each is a prompt."""
-    generator = torch.Generator().manual_seed(7)
-    made = []
-    for _ in range((WARM_UP + STEPS) * BATCH_ROWS):
-        length = int(torch.randint(longest // 8, longest + 1, (1,), generator=generator))
-        ids = torch.randint(5, vocabulary_size, (length,), generator=generator).tolist()
-        made.append(Row(ids, [-100] * (length // 2) + ids[length // 2 :]))
-    return made
-
-
-def save_model(folder: Path, shape: str) -> Path:
-    torch.manual_seed(0)
-    config = LlamaConfig(**SHAPES[shape], max_position_embeddings=8192, tie_word_embeddings=True)
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
-    return folder
-
-
-def matrix_rate(device: str) -> float:
-    """Operations a second of large bfloat16 products: the best of five."""
-    size = 8192 if device == "cuda" else 256
-    left = torch.randn(size, size, dtype=torch.bfloat16, device=device)
-    best = float("inf")
-    for _ in range(5):
-        _wait(device)
-        started = time.perf_counter()
-        left @ left
-        _wait(device)
-        best = min(best, time.perf_counter() - started)
-    return 2 * size**3 / best
-
-
-def _tokens_per_second(side: Side, device: str) -> float:
-    for number in range(1, WARM_UP + 1):
-        side.step(number)
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    _wait(device)
-    started = time.perf_counter()
-    num_tokens = sum(side.step(number) for number in range(WARM_UP + 1, WARM_UP + STEPS + 1))
-    _wait(device)
-    return num_tokens / (time.perf_counter() - started)
-
-
-def _plan(rows: list[Row], *, grouped: bool) -> BatchPlan:
-    return BatchPlan(
-        [len(row.input_ids) for row in rows], micro_batch_size=BATCH_ROWS, gradient_accumulation_steps=1, seed=1,
-        group_by_length=grouped,
+    parser.add_argument("--batch", type=int, default=BATCH_ROWS, help="rows of a step")
+    parser.add_argument("--turns", type=int, default=TURNS)
+    parser.add_argument("--budget", type=float, default=BUDGET_S, help="seconds in all")
+    options = parser.parse_args()
+    asked = Asked(
+        "gpu", command=f"python -m benchmarks.gpu {shlex.join(sys.argv[1:])}".strip(), path=options.json,
+        num_runs=options.turns,
     )  # fmt: skip
+    settings = Settings(
+        options.device, tuple(options.shapes), options.longest, options.batch, options.turns, options.budget,
+        installed_peers(),
+    )  # fmt: skip
+    found = measure(asked, settings)
+    print(json.dumps({key: found[key] for key in ("complete", "ratio", "claims", "failures")}, indent=1))
+    return 0 if found["complete"] else 1
 
 
-def _peak(device: str) -> int:
-    return int(torch.cuda.max_memory_allocated()) if device == "cuda" else 0
+def installed_peers() -> tuple[str, ...]:
+    """The sides that can be had here; plain loops always."""
+    packages = {"liger": "liger_kernel", "unsloth": "unsloth"}
+    return tuple(
+        peer for peer in PEERS if peer not in packages or importlib.util.find_spec(packages[peer]) is not None
+    )
 
 
-def _forget(device: str) -> None:
-    gc.collect()
-    if device == "cuda":
-        torch.cuda.empty_cache()
+def measure(asked: Asked, settings: Settings, start: Callable[[str], Asker] | None = None) -> dict[str, Any]:
+    """Every shape with LoRA and full fine-tuning, then generation; `start` gives the side of a name."""
+    sides = {name: (start or Child)(name) for name in ("ours", *settings.peers)}
+    try:
+        with tempfile.TemporaryDirectory() as place:
+            return _Run(asked, settings, sides, Path(place)).whole()
+    finally:
+        for side in sides.values():
+            side.end()
 
 
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
+@dataclass
+class _Run:
+    asked: Asked
+    settings: Settings
+    sides: dict[str, Asker]
+    place: Path
+    began: float = field(default_factory=time.monotonic)
+
+    def whole(self) -> dict[str, Any]:
+        self.rates = self._ask("ours", {"what": "rates"})
+        record = Record(self.asked, _claims(self.settings), machine() | self.rates)
+        self.record = record
+        record.note(
+            settings=vars(self.settings),
+            peer=f"plain loops as TRL's; installed: {', '.join(self.settings.peers)}",
+        )
+        if "failed" in self.rates:
+            record.fail("ours", -1, f"rates: {self.rates['failed']}")
+        for shape in self.settings.shapes:
+            made = self._ask("ours", {"what": "model", "shape": shape, "folder": str(self.place / shape)})
+            if "failed" in made:
+                record.fail("ours", -1, f"{shape}: {made['failed']}")
+                continue
+            for method in ("lora", "full"):
+                self._part(
+                    f"{shape}_{method}",
+                    tuple(self.sides),
+                    {"what": "train", "shape": shape, "method": method},
+                )
+        for shape in self.settings.shapes:
+            if (self.place / shape).exists():
+                self._part(f"{shape}_generate", ("ours", "expert"), {"what": "generate", "shape": shape})
+        return record.finish(seconds=time.monotonic() - self.began)
+
+    def _part(self, part: str, names: Sequence[str], request: dict[str, Any]) -> None:
+        """Turns of all sides; one that fails is left out of what remains of the part."""
+        settings, working = self.settings, [name for name in names if name in self.sides]
+        request = request | {
+            "folder": str(self.place / request["shape"]), "longest": settings.longest,
+            "batch_rows": settings.batch_rows,
+        }  # fmt: skip
+        for turn in range(settings.turns):
+            mine: dict[str, Any] = {}
+            for name in list(working):
+                say(f"{part}, turn {turn + 1} of {settings.turns}: {name}")
+                found = self._ask(name, request)
+                if "failed" in found:
+                    working.remove(name)
+                    self.record.fail(
+                        "ours" if name == "ours" else "theirs", turn, f"{part}, {name}: {found['failed']}"
+                    )
+                elif name == "ours":
+                    mine = found
+                    self._add_ours(part, turn, found, request["shape"])
+                else:
+                    self._add_theirs(part, turn, name, mine, found)
+
+    def _add_ours(self, part: str, turn: int, found: dict[str, Any], shape: str) -> None:
+        speed = found["tokens_per_second"]
+        figures = {f"{part}_tokens_per_second": speed}
+        if not part.endswith("generate") and "bfloat16_flops" in self.rates:
+            work = _work_per_token(shape, part.endswith("full"), self.settings.longest)
+            figures[f"{part}_share"] = speed * work / self.rates["bfloat16_flops"]
+        self.record.add("ours", turn, figures)
+
+    def _add_theirs(
+        self, part: str, turn: int, name: str, mine: dict[str, Any], found: dict[str, Any]
+    ) -> None:
+        """Beside each peer's figure stands ours of the same turn, so that their ratio is one of one turn."""
+        for side, its in (("theirs", found), ("ours", mine)):
+            if not its:
+                continue
+            figures = {f"{part}_{name}_tokens_per_second": its["tokens_per_second"]}
+            if its.get("peak_memory_bytes"):
+                figures[f"{part}_{name}_peak_memory_bytes"] = its["peak_memory_bytes"]
+            if "text" in its:
+                self.record.note(**{f"{part}_same_text": mine.get("text") == found.get("text")})
+            self.record.add(side, turn, figures)
+
+    def _ask(self, name: str, request: dict[str, Any]) -> dict[str, Any]:
+        left = self.settings.budget_s - (time.monotonic() - self.began)
+        if left <= 0:
+            return {"failed": f"not begun: the budget of {self.settings.budget_s:.0f} s is spent"}
+        return self.sides[name].ask(request | {"device": self.settings.device}, min(left, ANSWER_S))
 
 
-def _name(device: str) -> str:
-    return torch.cuda.get_device_name() if device == "cuda" else device
+def _claims(settings: Settings) -> list[Claim]:
+    """The best peer that is installed comes first: Unsloth, else the expert's set-up."""
+    claims = []
+    for shape in settings.shapes:
+        for method in ("lora", "full"):
+            part = f"{shape}_{method}"
+            for peer in sorted(settings.peers, key=tuple(reversed(PEERS)).index):
+                name = f"{shape}, {method}, beside {peer}"
+                claims.append(Claim(f"{part}_{peer}_tokens_per_second", LIMITS[peer], part=name, peer=peer))
+                limit = MEMORY_LIMIT if peer == "defaults" else None
+                claims.append(
+                    Claim(f"{part}_{peer}_peak_memory_bytes", limit, better="lower", part=name, peer=peer)
+                )
+            share = SHARE_LIMIT if shape == "1b" else None
+            name = f"{shape}, {method}, share"
+            claims.append(Claim(f"{part}_share", share, measure="ours", unit="of the matrix rate", part=name))
+    for shape in settings.shapes:
+        figure, name = f"{shape}_generate_expert_tokens_per_second", f"{shape}, generation at batch 1"
+        claims.append(Claim(figure, GENERATION_LIMIT, part=name, peer="transformers.generate"))
+    return claims
+
+
+def _work_per_token(shape: str, is_full: bool, longest: int) -> float:
+    """Operations a token, of rows of mean length; half of each is trained."""
+    mean = longest * 9 // 16
+    each = Shape.of({"model_type": "llama", **SHAPES[shape]})
+    return each.decoder_row(mean, mean // 2, rank=None if is_full else RANK) / mean
+
+
+class Child:
+    """A side in a process of its own; one that hangs or dies is ended, and started anew for the next request."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._process: subprocess.Popen[str] | None = None
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._begin()
+
+    def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
+        if self._process is None:
+            self._begin()
+        process = self._process
+        assert process is not None and process.stdin is not None
+        try:
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            line = self._lines.get(timeout=seconds)
+        except queue.Empty:
+            self.end()
+            return {"failed": f"no answer within {seconds:.0f} s; the process was ended"}
+        except OSError as reason:
+            self.end()
+            return {"failed": f"the process is gone: {reason}"}
+        if line is None:
+            code = process.wait()
+            self.end()
+            return {"failed": f"the process ended with {code}; see its output above"}
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _begin(self) -> None:
+        lines: queue.Queue[str | None] = queue.Queue()
+        self._lines = lines
+        self._process = process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.gpu_side", self._name], cwd=PROGRAM, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+
+        def read() -> None:
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.put(line)
+            lines.put(None)
+
+        threading.Thread(target=read, daemon=True).start()
 
 
 if __name__ == "__main__":

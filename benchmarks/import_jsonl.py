@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import random
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from typing import Any
 
 import pyarrow
 
+from benchmarks.compare import PROGRAM, Asked, Claim, Figures, Record, say, take_turns
 from benchmarks.machine import machine
 
 WORDS = [
@@ -39,20 +39,22 @@ WORDS = [
 HANZI = "的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会可主发年"
 
 OURS = """
-import resource, sys, time
+import sys, time
+from benchmarks.machine import peak_memory_bytes
 from engine.data.library import DataLibrary
 from engine.home import Home
 library = DataLibrary(Home.locate(sys.argv[2]).create())
 start = time.perf_counter()
 library.import_files([sys.argv[1]], "rows")
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(time.perf_counter() - start, peak_memory_bytes())
 """
 THEIRS = """
-import resource, sys, time
+import sys, time
+from benchmarks.machine import peak_memory_bytes
 import pyarrow.json
 start = time.perf_counter()
 table = pyarrow.json.read_json(sys.argv[1])
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(time.perf_counter() - start, peak_memory_bytes())
 """
 
 
@@ -70,35 +72,31 @@ def write_rows(path: Path, num_rows: int) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def measure(program: str, *arguments: str) -> dict[str, float]:
-    """Seconds and peak memory of a fresh process."""
-    command = [sys.executable, "-c", program, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    seconds, kilobytes = done.stdout.split()
-    return {"seconds": float(seconds), "peak_memory_bytes": float(kilobytes) * 1024}
-
-
-def compare(*, num_runs: int, num_rows: int) -> dict[str, Any]:
+def measure(asked: Asked) -> dict[str, Any]:
     """Interleaved imports and reads; the ratio is our seconds over theirs, so lower is better."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
-        write_rows(path, num_rows)
-        runs: dict[str, list[dict[str, float]]] = {"ours": [], "theirs": []}
-        for turn in range(num_runs):
-            runs["theirs"].append(measure(THEIRS, str(path)))
-            runs["ours"].append(measure(OURS, str(path), str(Path(folder) / f"home{turn}")))
-        num_bytes = path.stat().st_size
-    medians = {side: statistics.median(run["seconds"] for run in found) for side, found in runs.items()}
-    return {
-        "row": "import",
-        "peer": f"pyarrow {pyarrow.__version__} read_json",
-        "ratio": medians["ours"] / medians["theirs"],
-        "ours": medians["ours"],
-        "theirs": medians["theirs"],
-        "file": {"num_rows": num_rows, "num_bytes": num_bytes},
-        "peak_memory_bytes": {
-            side: max(run["peak_memory_bytes"] for run in found) for side, found in runs.items()
-        },
-        "runs": runs,
-        "machine": machine(),
-    }
+        say(f"a file of {asked.num_rows} rows is made")
+        write_rows(path, asked.num_rows)
+        claims = (Claim("seconds", None, better="lower"), Claim("peak_memory_bytes", None, better="lower"))
+        record = Record(asked, claims, machine())
+        record.note(
+            peer=f"pyarrow {pyarrow.__version__} read_json",
+            file={"num_rows": asked.num_rows, "num_bytes": path.stat().st_size},
+        )
+
+        def turn(side: str, number: int) -> Figures:
+            if side == "theirs":
+                return run_program(THEIRS, str(path))
+            return run_program(OURS, str(path), str(Path(folder) / f"home{number}"))
+
+        take_turns(record, asked.num_runs, turn)
+    return record.finish()
+
+
+def run_program(program: str, *arguments: str) -> Figures:
+    """Seconds and peak memory of a fresh process."""
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROGRAM)
+    seconds, num_bytes = done.stdout.split()
+    return {"seconds": float(seconds), "peak_memory_bytes": float(num_bytes)}

@@ -10,7 +10,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from benchmarks.sft import STARTER
+from benchmarks.sft import STARTER, encoded
 
 
 @torch.no_grad()
@@ -18,26 +18,19 @@ def main(library: Path, work: Path, out: Path) -> None:
     folder = library / "models" / STARTER
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    result = out / "adapter"
+    result = out / "model"
     if (result / "adapter_config.json").exists():
         model = PeftModel.from_pretrained(model, str(result)).eval()
     else:
         model = AutoModelForCausalLM.from_pretrained(result, dtype=torch.float32).eval()
     total, count = 0.0, 0
     for row in json.loads((work / "held_out.json").read_text(encoding="utf-8")):
-        turns = [
-            {"role": "user", "content": row["prompt"]},
-            {"role": "assistant", "content": row["completion"]},
-        ]
-        prompt = tokenizer.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True)
-        num_prompt = len(tokenizer(prompt, add_special_tokens=False).input_ids)
-        ids = tokenizer(
-            prompt + row["completion"] + "<|im_end|>", add_special_tokens=False, return_tensors="pt"
-        ).input_ids
-        labels = ids.clone()
-        labels[:, :num_prompt] = -100
-        num_trained = int((labels != -100).sum())
-        total += float(model(input_ids=ids, labels=labels).loss) * num_trained
+        ids, num_prompt = encoded(tokenizer, row)
+        ids_1T = torch.tensor([ids])
+        labels_1T = ids_1T.clone()
+        labels_1T[:, :num_prompt] = -100
+        num_trained = len(ids) - num_prompt
+        total += float(model(input_ids=ids_1T, labels=labels_1T).loss) * num_trained
         count += num_trained
     (out / "judged.json").write_text(json.dumps({"held_out_loss": total / count}), encoding="utf-8")
 

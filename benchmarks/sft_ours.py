@@ -1,52 +1,32 @@
-"""One run of this engine: the product's own worker on the product's own run folder, in this process."""
+"""One run of this engine on the rows of `sft`."""
 
 from __future__ import annotations
 
 import json
-import os
-import resource
-import shutil
 import sys
 from pathlib import Path
 
-from benchmarks.clock import watch_journal
+from benchmarks.clock import speeds
+from benchmarks.product_run import marks_of, train, train_losses
 from benchmarks.sft import LEARNING_RATES, STARTER, WARMUP_STEPS
-from engine.data.library import DataLibrary
-from engine.home import Home
+from benchmarks.training import asked_of_part
 from engine.messages import StepFinished
-from engine.processes import create_run
 from engine.recipe import Recipe
-from engine.worker import main as work_on
 
 
-def main(library: Path, work: Path, out: Path, num_steps: int, row: str) -> None:
-    home = Home(out / "home").create()
-    (home.models / STARTER).symlink_to(library / "models" / STARTER)
-    lines = [json.dumps(row) for row in json.loads((work / "train.json").read_text(encoding="utf-8"))]
-    (out / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    DataLibrary(home).import_files([out / "train.jsonl"], "rows")
+def main(library: Path, work: Path, out: Path, num_steps: int, row: str, _variant: str) -> None:
     recipe = Recipe(
-        name="benchmark", model=STARTER, data="rows", num_steps=num_steps, learning_rate=LEARNING_RATES[row],
+        model=STARTER, num_steps=num_steps, learning_rate=LEARNING_RATES[row],
         method="full" if row == "sft-full" else "lora",
         warmup_steps=WARMUP_STEPS, schedule="cosine", validation_fraction=0.0, eval_every_steps=num_steps,
-        save_every_steps=num_steps, sample_max_new_tokens=1, num_threads=int(os.environ["OMP_NUM_THREADS"]),
+        save_every_steps=num_steps, sample_max_new_tokens=1,
     )  # fmt: skip
-    run_id = create_run(home, recipe)
-    marks = watch_journal()
-    if work_on([str(home.run(run_id))]) != 0:
-        raise SystemExit("the run failed")
-    steps = [mark for mark in marks if isinstance(mark.event, StepFinished)]
+    steps = marks_of(train(library, work, out, recipe), StepFinished)
     # Both sides leave out the first step, which warms up.
     num_tokens = sum(step.event.num_tokens for step in steps[1:])
-    shutil.copytree(home.run(run_id) / "final", out / "adapter")
-    result = {
-        "tokens_per_second": num_tokens / (steps[-1].wall_s - steps[0].wall_s),
-        "tokens_per_processor_second": num_tokens / (steps[-1].processor_s - steps[0].processor_s),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "train_losses": [step.event.train_loss for step in steps],
-    }
+    result = speeds("tokens", num_tokens, steps[0], steps[-1]) | {"train_losses": train_losses(steps)}
     (out / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
+    main(*asked_of_part(sys.argv[1:]))

@@ -6,7 +6,6 @@ the vocabulary projection in chunks.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from datasets import Dataset
 from peft import LoraConfig
 from transformers import TrainerCallback
 
-from benchmarks.clock import Mark, mark
-from benchmarks.sft import BATCH_SIZE, LEARNING_RATES, STARTER, WARMUP_STEPS
+from benchmarks.clock import Mark, mark, speeds
+from benchmarks.sft import BATCH_SIZE, LEARNING_RATES, RANK, STARTER, WARMUP_STEPS
+from benchmarks.training import asked_of_part
 
 EXPERT: dict[str, Any] = {
     "gradient_checkpointing": False,
@@ -61,7 +61,7 @@ def main(library: Path, work: Path, out: Path, num_steps: int, row: str, variant
         learning_rate=LEARNING_RATES[row], lr_scheduler_type="cosine", warmup_steps=WARMUP_STEPS,
         logging_steps=1, save_strategy="no", report_to="none", use_cpu=True, **SETTINGS[variant],
     )  # fmt: skip
-    lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    lora = LoraConfig(r=RANK, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     clock = Clock()
     trainer = trl.SFTTrainer(
         model=str(library / "models" / STARTER), args=settings, train_dataset=data, callbacks=[clock],
@@ -76,13 +76,11 @@ def main(library: Path, work: Path, out: Path, num_steps: int, row: str, variant
 
     trainer.data_collator = counting
     trainer.train()
-    trainer.save_model(str(out / "adapter"))
+    trainer.save_model(str(out / "model"))
     num_tokens = sum(counted[1:num_steps])
     result = {
         "peer": f"TRL {trl.__version__} SFTTrainer, {variant}, torch {torch.__version__}",
-        "tokens_per_second": num_tokens / (clock.ends[-1].wall_s - clock.ends[0].wall_s),
-        "tokens_per_processor_second": num_tokens / (clock.ends[-1].processor_s - clock.ends[0].processor_s),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        **speeds("tokens", num_tokens, clock.ends[0], clock.ends[-1]),
         "train_losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
         "dtype": str(next(trainer.model.parameters()).dtype), "bf16": settings.bf16,
         "gradient_checkpointing": settings.gradient_checkpointing,
@@ -91,4 +89,4 @@ def main(library: Path, work: Path, out: Path, num_steps: int, row: str, variant
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), sys.argv[5], sys.argv[6])
+    main(*asked_of_part(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""The window's own speed, part by part: its start, a long history, the redraw of long curves, a flood of events.
+"""The window's own speed, part by part: its start, the redraw of long curves, a long history, a flood of events.
 
 The start and the redraw take turns with a peer; the history is measured against an empty one, the flood against its
 limit. Every turn is a process of its own. The headline ratio is that of the start: ours over the peer's, so that
@@ -21,93 +21,104 @@ from pyqtgraph import __version__ as pyqtgraph_version
 from PySide6 import __version__ as qt_version
 
 from benchmarks import window_history
-from benchmarks.machine import machine
+from benchmarks.compare import PROGRAM, Asked, Claim, Figures, Record, say, take_turns
+from benchmarks.machine import Others, machine
 from engine.home import Home
 
-PROGRAM = Path(__file__).resolve().parent.parent
 PEER = f"an empty window of PySide6 {qt_version} with a plot of pyqtgraph {pyqtgraph_version}"
+CURVES_PEER = f"pyqtgraph {pyqtgraph_version}, the same curves, peak downsampling and clipping on"
 NUM_RUNS, NUM_POINTS = 10_000, 10_000_000
 NUM_CURVES, NUM_CURVE_POINTS, NUM_FRAMES = 50, 200_000, 10
 EVENTS_PER_SECOND = 10_000
+MOST_FLOODS = 3  # a flood takes a minute
 FLOOD_RUN = "20261122-000000-f100"
-LIMITS = {"start": 1.3, "history": 1.5, "redraw": 33.0, "events": 50.0}
+CHILD_TIMEOUT_S = 300
+CLAIMS = (
+    Claim("start_s", 1.3, better="lower"),
+    Claim("redraw_ms", 33.0, better="lower", measure="ours", unit="ms", part="redraw of 50 curves", peer=CURVES_PEER),
+    Claim("history_s", 1.5, better="lower", measure="more", unit="s more", part="history of 10,000 runs",
+          peer="the same window on an empty history"),
+    Claim("late_ms", 50.0, better="lower", measure="ours", unit="ms late at p99", part="flood of events",
+          peer="10,000 events a second"),
+    Claim("memory_growth", 1.1, better="lower", measure="ours", part="memory in that flood",
+          peer="itself, half-way"),
+)  # fmt: skip
 
 
-def compare(*, num_runs: int, seconds: float = 60.0) -> dict[str, Any]:
-    """All four parts; `num_runs` turns of each side, and a flood of `seconds`."""
+def measure(asked: Asked) -> dict[str, Any]:
+    """All four parts, `asked.num_runs` turns of each; a flood of `asked.seconds`, three times at most."""
+    record = Record(asked, CLAIMS, machine())
+    record.note(
+        peer=PEER, platform=_platform(), num_curves=NUM_CURVES, num_curve_points=NUM_CURVE_POINTS,
+        num_history_runs=NUM_RUNS, num_history_points=NUM_POINTS, flood_seconds=asked.seconds,
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        parts = {
-            "start": _start(work, num_runs),
-            "redraw": _redraw(num_runs),
-            "history": _history(work, num_runs),
-            "events": _events(work, seconds),
-        }
-    for part in parts.values():
-        print(json.dumps({key: part[key] for key in part if key != "runs"}), file=sys.stderr)
-    start = parts["start"]
-    return {
-        "row": "window",
-        "peer": PEER,
-        "ratio": start["ratio"],
-        "ours": start["ours"],
-        "theirs": start["theirs"],
-        "platform": _platform(),
-        "parts": {name: {key: part[key] for key in part if key != "runs"} for name, part in parts.items()},
-        "runs": {name: part["runs"] for name, part in parts.items()},
-        "machine": machine(),
-    }
+        for part in (_Start, _Redraw, _History):
+            try:
+                take_turns(record, asked.num_runs, part(Path(folder)))
+            except (subprocess.SubprocessError, RuntimeError, OSError) as reason:  # the other parts go on
+                record.fail("ours", -1, f"{part.__name__[1:].lower()}: {reason}")
+        for number in range(min(MOST_FLOODS, asked.num_runs)):
+            say(f"flood {number + 1}")
+            others = Others()
+            try:
+                figures = _flood(Path(folder) / f"flood{number}", asked.seconds)
+            except (subprocess.SubprocessError, RuntimeError, OSError, IndexError) as reason:
+                record.fail("ours", number, f"flood: {reason}")
+            else:
+                record.add("ours", number, figures | others.meanwhile())
+    return record.finish()
 
 
-def _start(work: Path, num_runs: int) -> dict[str, Any]:
+class _Start:
     """Seconds from the launch of the process until the window is painted. A first round of each is thrown away."""
-    home = _home(work / "start", "home")
-    runs: dict[str, list[float]] = {"theirs": [], "ours": []}
-    for turn in range(num_runs + 1):
-        theirs = _child("window_peer", "start", _now())["seconds"]
-        ours = _child("window_ours", "start", _now(), home.root)["seconds"]
-        if turn:
-            runs["theirs"].append(theirs)
-            runs["ours"].append(ours)
-    return _beside(runs, PEER, LIMITS["start"], "seconds")
+
+    def __init__(self, work: Path) -> None:
+        self._home = _home(work / "start", "home")
+        for side in ("ours", "theirs"):
+            self(side, -1)
+
+    def __call__(self, side: str, _turn: int) -> Figures:
+        if side == "theirs":
+            return {"start_s": _child("window_peer", "start", _now())["seconds"]}
+        return {"start_s": _child("window_ours", "start", _now(), self._home.root)["seconds"]}
 
 
-def _redraw(num_runs: int) -> dict[str, Any]:
-    """Milliseconds until grown curves are painted: the median over the frames of every turn."""
-    numbers = (NUM_CURVES, NUM_CURVE_POINTS, NUM_FRAMES)
-    runs: dict[str, list[float]] = {"theirs": [], "ours": []}
-    for _turn in range(num_runs):
-        for side, module in (("theirs", "window_peer"), ("ours", "window_ours")):
-            found = _child(module, "redraw", *numbers)
-            runs[side].append(statistics.median(found["milliseconds"]))
-    peer = f"pyqtgraph {pyqtgraph_version}, the same curves, peak downsampling and clipping on"
-    return _beside(runs, peer, LIMITS["redraw"], "milliseconds") | {
-        "num_curves": NUM_CURVES, "num_points": NUM_CURVE_POINTS,
-    }  # fmt: skip
+class _Redraw:
+    """Milliseconds until grown curves are painted: the median over the frames of a turn."""
+
+    def __init__(self, _work: Path) -> None:
+        pass
+
+    def __call__(self, side: str, _turn: int) -> Figures:
+        module = "window_ours" if side == "ours" else "window_peer"
+        found = _child(module, "redraw", NUM_CURVES, NUM_CURVE_POINTS, NUM_FRAMES)
+        return {"redraw_ms": statistics.median(found["milliseconds"])}
 
 
-def _history(work: Path, num_runs: int) -> dict[str, Any]:
+class _History:
     """Seconds from the launch until Experiments shows its table, or that there is nothing yet."""
-    empty, full = (_home(work / name, "experiments") for name in ("empty", "full"))
-    num_points = window_history.make(full, NUM_RUNS, NUM_POINTS)
-    runs: dict[str, list[float]] = {"theirs": [], "ours": []}
-    for turn in range(num_runs + 1):
-        theirs = _child("window_ours", "history", _now(), empty.root)
-        ours = _child("window_ours", "history", _now(), full.root)
-        assert (theirs["num_runs"], ours["num_runs"]) == (0, NUM_RUNS)
-        if turn:
-            runs["theirs"].append(theirs["seconds"])
-            runs["ours"].append(ours["seconds"])
-    found = _beside(runs, "the same window on an empty history", LIMITS["history"], "seconds more")
-    more = [ours - theirs for ours, theirs in zip(runs["ours"], runs["theirs"], strict=True)]
-    return found | {
-        "seconds_more": statistics.median(more), "num_runs": NUM_RUNS, "num_metric_points": num_points,
-    }  # fmt: skip
+
+    def __init__(self, work: Path) -> None:
+        say(f"a history of {NUM_RUNS} runs is made")
+        empty, full = (_home(work / name, "experiments") for name in ("empty", "full"))
+        num_points = window_history.make(full, NUM_RUNS, NUM_POINTS)
+        say(f"it has {num_points} metric points")
+        self._of = {"ours": (full, NUM_RUNS), "theirs": (empty, 0)}
+        for side in self._of:
+            self(side, -1)
+
+    def __call__(self, side: str, _turn: int) -> Figures:
+        home, num_runs = self._of[side]
+        found = _child("window_ours", "history", _now(), home.root)
+        if found["num_runs"] != num_runs:
+            raise RuntimeError(f"Experiments shows {found['num_runs']} runs instead of {num_runs}")
+        return {"history_s": found["seconds"]}
 
 
-def _events(work: Path, seconds: float) -> dict[str, Any]:
+def _flood(work: Path, seconds: float) -> Figures:
     """How late the 16 ms timer is while a run's page follows its journal, which grows all the while."""
-    home = _home(work / "events", "train")
+    home = _home(work, "train")
     writer = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.window_flood", str(home.run(FLOOD_RUN)), str(EVENTS_PER_SECOND),
          str(seconds + 10)],
@@ -119,30 +130,15 @@ def _events(work: Path, seconds: float) -> dict[str, Any]:
         writer.terminate()
         writer.wait()
     late, memory = found["late_ms"], found["memory_bytes"]
-    half = memory[len(memory) // 2 :]
     return {
-        "limit": LIMITS["events"],
-        "unit": "milliseconds late at the 99th percentile",
-        "ours": _percentile(late, 0.99),
-        "median_ms": _percentile(late, 0.5),
-        "worst_ms": late[-1],
+        "late_ms": _percentile(late, 0.99),
+        "median_late_ms": _percentile(late, 0.5),
+        "worst_late_ms": late[-1],
         "num_ticks": len(late),
         "num_events": found["num_steps"],
         "events_per_second": found["num_steps"] / found["seconds"],
-        "memory_bytes": {"first": memory[0], "middle": half[0], "last": memory[-1], "most": max(memory)},
-        "runs": {"ours": {"memory_bytes": memory}},
-    }
-
-
-def _beside(runs: dict[str, list[float]], peer: str, limit: float, unit: str) -> dict[str, Any]:
-    medians = {side: statistics.median(found) for side, found in runs.items()}
-    return {
-        "peer": peer,
-        "limit": limit,
-        "unit": unit,
-        "ratio": medians["ours"] / medians["theirs"],
-        **medians,
-        "runs": runs,
+        "memory_growth": memory[-1] / memory[len(memory) // 2],
+        "flood_memory_bytes": memory,
     }
 
 
@@ -160,10 +156,13 @@ def _home(root: Path, place: str) -> Home:
 def _child(module: str, *arguments: object) -> dict[str, Any]:
     command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
     done = subprocess.run(
-        command, cwd=PROGRAM, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        check=True, timeout=300,
+        command, cwd=PROGRAM, env=_environment(), capture_output=True, text=True, check=False,
+        timeout=CHILD_TIMEOUT_S,
     )  # fmt: skip
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    lines = done.stdout.splitlines()
+    if done.returncode or not lines:
+        raise RuntimeError(f"{module} ended with {done.returncode}: {done.stderr.strip()[-1000:]}")
+    found: dict[str, Any] = json.loads(lines[-1])
     return found
 
 

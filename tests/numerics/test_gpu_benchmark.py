@@ -2,13 +2,109 @@
 
 from __future__ import annotations
 
-from benchmarks.gpu import measure
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import gpu_side
+from benchmarks.compare import Asked
+from benchmarks.gpu import Child, Settings, measure
+
+TINY = Settings(device="cpu", shapes=("tiny",), longest=32, batch_rows=4, turns=1, budget_s=300)
 
 
-def test_every_side_trains_the_same_rows() -> None:
-    found = measure("cpu", ["tiny"], 32)
-    assert [result["method"] for result in found["results"]] == ["lora", "full"]
-    for result in found["results"]:
-        assert set(result["tokens_per_second"]) == {"ours", "defaults", "expert"}
-        assert all(speed > 0 for speed in result["tokens_per_second"].values())
-        assert result["share_of_matrix_rate"] > 0
+class Here:
+    """A side in this process."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.asked: list[str] = []
+
+    def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
+        self.asked.append(request["what"])
+        return gpu_side.answer(self.name, request)
+
+    def end(self) -> None:
+        self.asked.append("end")
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_side, "STEPS", 2)
+    monkeypatch.setattr(gpu_side, "WARM_UP", 1)
+    monkeypatch.setattr(gpu_side, "NEW_TOKENS", 6)
+
+
+def test_every_side_trains_the_same_rows_and_writes_the_same_text(tmp_path: Path) -> None:
+    path = tmp_path / "gpu.json"
+    found = measure(Asked("gpu", path=path, num_runs=1), TINY, Here)
+    assert found["complete"] and not found["failures"]
+    for method in ("lora", "full"):
+        for peer in ("defaults", "expert"):
+            assert found["ratios"][f"tiny_{method}_{peer}_tokens_per_second"]["median"] > 0
+        assert found["ours"][f"tiny_{method}_share"] > 0
+    assert found["tiny_generate_same_text"] is True
+    assert json.loads(path.read_text(encoding="utf-8"))["claims"] == found["claims"]
+
+
+def test_a_side_that_cannot_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+    """Unsloth is not installed here; a peer that runs out of memory is the same."""
+
+    class Scarce(Here):
+        def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
+            if self.name == "defaults" and request.get("method") == "full":
+                return {"failed": "OutOfMemoryError: of the device"}
+            return super().ask(request, seconds)
+
+    settings = Settings(**vars(TINY) | {"peers": ("defaults", "expert", "unsloth")})
+    found = measure(Asked("gpu", path=tmp_path / "gpu.json", num_runs=1), settings, Scarce)
+    reasons = [failure["reason"] for failure in found["failures"]]
+    assert [reason.split(":")[0] for reason in reasons] == [
+        "tiny_lora, unsloth", "tiny_full, defaults", "tiny_full, unsloth"
+    ]  # fmt: skip
+    assert not found["complete"]
+    assert {"tiny_lora_expert_tokens_per_second", "tiny_full_expert_tokens_per_second"} <= set(
+        found["ratios"]
+    )
+    assert "tiny_full_defaults_tokens_per_second" not in found["ratios"]
+
+
+def test_a_spent_budget_ends_it_with_what_there_is(tmp_path: Path) -> None:
+    class Slow(Here):
+        def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
+            assert 0 < seconds <= 120
+            return {"failed": "slow"}
+
+    settings = Settings(**vars(TINY) | {"budget_s": 0.0})
+    found = measure(Asked("gpu", path=tmp_path / "gpu.json", num_runs=1), settings, Slow)
+    assert all("the budget of 0 s is spent" in failure["reason"] for failure in found["failures"])
+    assert json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["complete"] is False
+
+
+def test_a_process_that_hangs_or_dies_is_an_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A real child, which answers once it is started anew."""
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__init__.py").touch()
+    (tmp_path / "benchmarks" / "gpu_side.py").write_text(
+        "import json, os, sys, time\n"
+        "for line in sys.stdin:\n"
+        "    what = json.loads(line)['what']\n"
+        "    if what == 'die':\n"
+        "        os._exit(3)\n"
+        "    if what == 'hang':\n"
+        "        time.sleep(60)\n"
+        "    print(json.dumps({'said': what}), flush=True)\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr("benchmarks.gpu.PROGRAM", tmp_path)
+    child = Child("ours")
+    try:
+        assert child.ask({"what": "one"}, 30) == {"said": "one"}
+        assert "no answer within" in child.ask({"what": "hang"}, 0.5)["failed"]
+        assert child.ask({"what": "two"}, 30) == {"said": "two"}
+        assert "ended with 3" in child.ask({"what": "die"}, 30)["failed"]
+        assert child.ask({"what": "three"}, 30) == {"said": "three"}
+    finally:
+        child.end()
