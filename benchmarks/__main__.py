@@ -26,7 +26,7 @@ def main(words: list[str] | None = None) -> int:
         row=options.row, command=f"python -m benchmarks {shlex.join(words)}",
         path=options.json or Path(f"{options.row}.json"),
         home=options.home, num_runs=options.runs, num_steps=options.steps, num_threads=options.threads,
-        peers=tuple(options.peer), num_rows=options.rows, seconds=options.seconds,
+        peers=tuple(options.peer), gguf=options.gguf, num_rows=options.rows, seconds=options.seconds,
     )  # fmt: skip
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the turn's process is ended too
     try:
@@ -85,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
         "--threads", type=int, default=Asked("").num_threads, help="of each side; 1 on a busy machine"
     )
     parser.add_argument("--peer", action="append", default=[], help="training: which of the peer's set-ups")
+    parser.add_argument(
+        "--gguf", type=Path, help="generate: the model as a GGUF file, for llama.cpp's column"
+    )
     parser.add_argument("--rows", type=int, default=1_000_000, help="import: rows of the file")
     parser.add_argument(
         "--seconds", type=float, default=60.0, help="window: how long the flood of events lasts"

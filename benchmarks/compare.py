@@ -40,6 +40,7 @@ class Asked:
     num_steps: int | None = None
     num_threads: int = field(default_factory=lambda: os.cpu_count() or 1)
     peers: tuple[str, ...] = ()
+    gguf: Path | None = None
     num_rows: int = 1_000_000
     seconds: float = 60.0
 

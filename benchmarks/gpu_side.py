@@ -212,14 +212,14 @@ def expert(work: Work) -> Side:
 
 
 def liger(work: Work) -> Side:
-    from liger_kernel.transformers import apply_liger_kernel_to_llama
+    from liger_kernel.transformers import apply_liger_kernel_to_llama  # type: ignore[import-not-found]
 
     apply_liger_kernel_to_llama()
     return expert(work)
 
 
 def unsloth(work: Work) -> Side:
-    from unsloth import FastLanguageModel
+    from unsloth import FastLanguageModel  # type: ignore[import-not-found]
 
     model, _tokenizer = FastLanguageModel.from_pretrained(
         str(work.folder), max_seq_length=2048, dtype=torch.bfloat16, load_in_4bit=False,

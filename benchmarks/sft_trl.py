@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import trl
-from datasets import Dataset
+from datasets import Dataset  # type: ignore[import-untyped]
 from peft import LoraConfig
 from transformers import TrainerCallback
 
@@ -34,7 +34,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-class Clock(TrainerCallback):
+class Clock(TrainerCallback):  # type: ignore[misc]
     """Notes when each step ended."""
 
     def __init__(self) -> None:
@@ -56,14 +56,14 @@ def main(library: Path, work: Path, out: Path, num_steps: int, row: str, variant
         ]
     )
     # Only what both sides must share is set: steps, rate, schedule, batch; no reports, no saving on the way.
-    settings = trl.SFTConfig(
+    settings = trl.SFTConfig(  # type: ignore[attr-defined]
         output_dir=str(out / "trl"), max_steps=num_steps, per_device_train_batch_size=BATCH_SIZE,
         learning_rate=LEARNING_RATES[row], lr_scheduler_type="cosine", warmup_steps=WARMUP_STEPS,
         logging_steps=1, save_strategy="no", report_to="none", use_cpu=True, **SETTINGS[variant],
     )  # fmt: skip
     lora = LoraConfig(r=RANK, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     clock = Clock()
-    trainer = trl.SFTTrainer(
+    trainer = trl.SFTTrainer(  # type: ignore[attr-defined]
         model=str(library / "models" / STARTER), args=settings, train_dataset=data, callbacks=[clock],
         peft_config=None if row == "sft-full" else lora,
     )  # fmt: skip
