@@ -118,6 +118,11 @@ class Follower:
                 self._terminal.note(f"Going on at step {event.step}.")
             case m.RunFinished() | m.RunStopped() | m.RunFailed():
                 self._end = ENDS[type(event)]
+                self._show_result(event)
+
+    def _show_result(self, event: Any) -> None:
+        if isinstance(event, m.RunFinished) and event.result_step not in (None, event.step):
+            self._terminal.note(f"The weights of step {event.result_step}, the best one, were kept.")
 
     def _show_step(self, event: m.StepFinished) -> None:
         if self._elapsed_s is not None:
@@ -168,9 +173,10 @@ def _phase_text(event: m.PhaseChanged) -> str:
 
 
 def _prepared_text(event: m.DataPrepared) -> str:
+    share = "" if event.trained_token_share == 1 else f", {event.trained_token_share:.0%} of them trained"
     text = (
         f"{event.num_train_rows:,} rows to learn from, {event.num_val_rows:,} to validate on; "
-        f"{event.num_tokens:,} tokens, {event.trained_token_share:.0%} of them trained; "
+        f"{event.num_tokens:,} tokens{share}; "
         f"{event.num_trainable_parameters:,} of {event.num_parameters:,} parameters"
     )
     if event.num_truncated_rows:

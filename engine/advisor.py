@@ -29,7 +29,7 @@ from engine.estimate import (
 )
 from engine.home import Home
 from engine.messages import AdvisedMethod, Failed, MethodAdvice
-from engine.method_refusals import refusal
+from engine.method_refusals import refusal, shares_its_head
 from engine.model_folder import Progress, no_progress
 from engine.model_shape import ModelShape
 from engine.recipe import (
@@ -110,7 +110,7 @@ def _bare(recipe: Recipe) -> Recipe:
     return recipe.replace(method="lora", dropout=0.0, unfreeze_every_steps=None, reinitialise="none")
 
 
-def _with_method(recipe: Recipe, method: str, rows: RowSample) -> Recipe:
+def _with_method(home: Home, recipe: Recipe, method: str, rows: RowSample) -> Recipe:
     words = recipe.new_tokens or (A_NEW_WORD if method == "trainable-tokens" else ())
     return recipe.replace(method=method, new_tokens=words, learning_rate=None).resolved(
         num_rows=rows.num_rows, num_cores=psutil.cpu_count() or 1, num_train_rows=rows.num_train_rows(recipe)
@@ -123,8 +123,9 @@ def _advise(
 ) -> AdvisedMethod:  # fmt: skip
     method = recipe.method
     refused = refusal(
-        recipe, device=device, model_kind=shape.kind, task=recipe.task, model_type=_model_type(shape)
-    )
+        recipe, device=device, model_kind=shape.kind, task=recipe.task, model_type=_model_type(shape),
+        shares_head=shape.folder is not None and shares_its_head(shape.folder),
+    )  # fmt: skip
     trained = memory = 0
     seconds = 0.0
     if refused is None:

@@ -168,6 +168,21 @@ def load_checkpoint(run_folder: Path, step: int) -> tuple[TrainingState, dict[st
     return state, tensors
 
 
+def copy_weights(run_folder: Path, step: int, folder: Path) -> None:
+    """Copy what `transformers` or `peft` load of a checkpoint into a folder that is there.
+
+    Raises:
+        OSError: if the disk refuses.
+    """
+    weights = checkpoint_path(run_folder, step) / "weights"
+    for path in sorted(weights.rglob("*")):
+        target = folder / path.relative_to(weights)
+        if path.is_dir():
+            target.mkdir()
+        else:
+            shutil.copyfile(path, target)
+
+
 def prune_checkpoints(run_folder: Path, *, keep: int, best_step: int | None) -> list[int]:
     """Remove all but the newest `keep` and the best one; returns the steps removed."""
     steps = list_checkpoints(run_folder)

@@ -28,8 +28,8 @@ from engine.messages import (
     RunStarted,
     StepFinished,
 )
-from engine.method_refusals import refusal
-from engine.model_folder import Progress, no_progress
+from engine.method_refusals import optimizer_refusal, refusal, shares_its_head
+from engine.model_folder import Progress, no_progress, read_config
 from engine.model_shape import ModelShape, shape_of_folder, shape_of_starter
 from engine.recipe import GENERATIVE, TASKS_OF_KIND, Recipe
 from engine.row_sample import RowSample, sample_of_dataset, sample_of_starter
@@ -92,6 +92,9 @@ def estimate_run(home: Home, recipe: dict[str, Any], progress: Progress = no_pro
         trained_token_share=rows.trained_share,
         problems=tuple(note.message for note in notes),
         notes=notes,
+        task=resolved.task or "causal-lm",
+        num_train_rows=rows.num_train_rows(resolved),
+        num_labels=rows.num_labels,
     )
 
 
@@ -286,9 +289,15 @@ def _notes(
         )
         notes.append(_note("disk-short", text, needed=bytes_text(disk), free=bytes_text(free_disk)))
     task = recipe.task or "causal-lm"
-    refused = refusal(recipe, device=device, model_kind=shape.kind, task=task)
-    if refused is not None:
-        notes.append(refused)
+    model_type = read_config(shape.folder)["model_type"] if shape.folder is not None else ""
+    shares_head = shape.folder is not None and shares_its_head(shape.folder)
+    refusals = (
+        refusal(
+            recipe, device=device, model_kind=shape.kind, task=task, model_type=model_type, shares_head=shares_head
+        ),
+        optimizer_refusal(recipe.optimizer, device),
+    )  # fmt: skip
+    notes += [refused for refused in refusals if refused is not None]
     if shape.kind != "decoder" and task not in TASKS_OF_KIND[shape.kind]:
         text = "{model} is an encoder and cannot write text. Choose a decoder for this task."
         notes.append(_note("model-unfit", text, model=shape.title))

@@ -23,10 +23,12 @@ from engine.checkpoint import (
     checkpoint_path,
     clear_staging,
     commit_folder,
+    copy_weights,
     load_checkpoint,
     prune_checkpoints,
     refusals_of_the_disk,
     save_checkpoint,
+    verify_folder,
 )
 from engine.device import peak_memory_bytes
 from engine.errors import UserError
@@ -181,11 +183,12 @@ class Training:
         if evaluates:
             self._evaluate()
         last = last or self.strategies.is_over
-        saves = last or step % (self.recipe.save_every_steps or 1) == 0
-        if saves:
+        is_due = last or step % (self.recipe.save_every_steps or 1) == 0
+        if is_due:
             self._sample()
+        if is_due or self._may_be_the_result():
             self._save()
-        if evaluates or saves:
+        if evaluates or is_due:
             self._phase("training")
 
     # ---------------------------------------------------------------------------------- between steps
@@ -258,17 +261,33 @@ class Training:
         )  # fmt: skip
 
     def _note_best(self, found: EvalResult) -> None:
-        """Keep the lowest loss, and which step was best by the figure that the recipe names."""
+        """Keep the lowest loss, and which step was best by the figure that the recipe names.
+
+        The untuned model is no validation of the run: it is neither the best of its steps nor a test of patience.
+        """
         state, by = self.state, self.recipe.best_by
         loss = found.loss if math.isfinite(found.loss) else None
         if loss is not None and (state.best_val_loss is None or loss < state.best_val_loss):
             state = dataclasses.replace(state, best_val_loss=loss)
         value = figure(by, loss, found.metrics)
-        if is_better(value, state.best_value, higher_is_better=higher_is_better(by)):
-            state = dataclasses.replace(state, best_value=value, best_step=state.step)
-        self.state = state
-        if state.step:  # the untuned model is no validation of the run
+        if state.step:
+            if is_better(value, state.best_value, higher_is_better=higher_is_better(by)):
+                state = dataclasses.replace(state, best_value=value, best_step=state.step)
             self.strategies.note_validation(value)
+        self.state = state
+
+    def _may_be_the_result(self) -> bool:
+        """Whether this step is the best so far, and the best one's weights are what the run is to end with."""
+        return self.recipe.result == "best" and self.state.best_step == self.state.step
+
+    def _result_step(self) -> int:
+        """The step whose weights are the result: the last, or the best where that is asked for and its checkpoint is
+        whole."""
+        best = self.state.best_step
+        if self.recipe.result != "best" or best is None or best == self.state.step:
+            return self.state.step
+        is_whole = verify_folder(checkpoint_path(self.folder, best)) is None
+        return best if is_whole else self.state.step
 
     def _sample(self) -> None:
         self._phase("sampling", 0, len(self.prompts))
@@ -303,8 +322,12 @@ class Training:
         staging = self.folder / f"{RESULT_NAME}.staging"
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
-        with refusals_of_the_disk(staging):
-            self._save_weights(staging)
+        result_step = self._result_step()
+        if result_step == self.state.step:
+            with refusals_of_the_disk(staging):
+                self._save_weights(staging)
+        else:
+            copy_weights(self.folder, result_step, staging)
         commit_folder(staging, self.folder / RESULT_NAME)
         self.outside.tell(
             m.RunFinished(
@@ -313,6 +336,7 @@ class Training:
                 self.state.best_val_loss,
                 self.state.elapsed_s,
                 peak_memory_bytes(self.device),
+                result_step,
             ),
             durable=True,
         )

@@ -166,13 +166,17 @@ class RunStopped:
 
 @dataclass(frozen=True)
 class RunFinished:
-    """All steps are done and the final weights are in `path`, relative to the run folder."""
+    """All steps are done and the weights of `result_step` are in `path`, relative to the run folder.
+
+    `result_step` None (in journals of older versions) means `step`, the last one.
+    """
 
     step: int
     path: str
     best_val_loss: float | None
     duration_s: float
     peak_memory_bytes: int = 0
+    result_step: int | None = None
 
 
 @dataclass(frozen=True)
@@ -1057,7 +1061,8 @@ class EstimateRun:
 @dataclass(frozen=True)
 class RunEstimate:
     """A first estimate before Start. Seconds and bytes; `problems` are sentences in English, `notes` the same with
-    their templates, for the window's language."""
+    their templates, for the window's language. `trained_token_share` says something of causal-lm alone; `num_labels`
+    is 0 for a task without any, and while the rows are not here."""
 
     seconds: float
     num_steps: int
@@ -1069,6 +1074,9 @@ class RunEstimate:
     trained_token_share: float
     problems: tuple[str, ...] = ()
     notes: tuple[Failed, ...] = ()
+    task: str = "causal-lm"
+    num_train_rows: int = 0
+    num_labels: int = 0
 
 
 # -------------------------------------------------------------------------------- reports (librarian)
@@ -1384,6 +1392,8 @@ class LoadModel:
 
 @dataclass(frozen=True)
 class ModelLoaded:
+    """`roles` are those of the inputs that Predict needs; none for a model that writes replies."""
+
     source: str
     title: str
     base: str
@@ -1391,6 +1401,7 @@ class ModelLoaded:
     has_chat_template: bool
     seconds: float
     task: str = "causal-lm"
+    roles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,16 @@
-"""Why a method does not fit, said before Start: no torch, no weights, only what a recipe and a model's card say.
+"""Why a method or an optimizer does not fit, said before Start: from a recipe, a model's card and its weights' names.
 
-`prepare` of each method refuses the same things once more, from the model itself.
+No torch. `prepare` of each method refuses the same things once more, from the model itself.
 """
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import importlib.util
+from pathlib import Path
 
+from engine.errors import UserError
 from engine.messages import Failed
+from engine.model_folder import read_config, read_header, weight_files
 from engine.recipe import SOFT_PROMPTS, Recipe
 
 NEW_HEAD = ("text-classification", "token-classification", "question-answering")
@@ -16,8 +19,9 @@ NOT_TRANSPOSED_METHODS = ("olora", "qlora", "loha", "lokr", "oft", "miss")
 
 
 def refusal(
-    recipe: Recipe, *, device: str, model_kind: str, task: str | None, model_type: str = ""
-) -> Failed | None:
+    recipe: Recipe, *, device: str, model_kind: str, task: str | None, model_type: str = "",
+    shares_head: bool = False,
+) -> Failed | None:  # fmt: skip
     """Why this recipe's method cannot train such a model for such a task on this device; None if it can.
 
     Args:
@@ -25,6 +29,7 @@ def refusal(
         model_kind: "decoder", "encoder" or "encoder-decoder", as the model's card says.
         task: of engine.recipe.TASKS; None if it is not known yet.
         model_type: of the model's config.json, where it is at hand.
+        shares_head: as `shares_its_head` says of the model's folder, where it is at hand.
     """
     method = recipe.method
     if method == "qlora" and (found := quantisation_refusal(device)) is not None:
@@ -32,7 +37,29 @@ def refusal(
     if model_type in TRANSPOSED and method in NOT_TRANSPOSED_METHODS:
         text = "{method} does not know the transposed layers of this model ({model}). Choose LoRA."
         return _failed("method-unfit", text, method=method, model=model_type)
+    if method == "head-only" and shares_head:
+        text = (
+            "The output layer of this model is its table of words, which its encoder and decoder read as well: it "
+            "cannot be trained alone. Choose the method last-layers, or LoRA."
+        )
+        return _failed("no-head", text)
     return _unfit_for_task(method, model_kind, task)
+
+
+def shares_its_head(folder: Path) -> bool:
+    """Whether an encoder-decoder writes with the table of words that it reads with; False where that is not to be seen.
+
+    Goes by the config and the names of the weights. A file that holds the layer twice may hold the same numbers
+    twice: of such a model `prepare` knows more.
+    """
+    try:
+        config = read_config(folder)
+        if not config.get("is_encoder_decoder") or config.get("tie_word_embeddings") is False:
+            return False
+        names = [name for file in weight_files(folder) for name in read_header(file)]
+    except UserError:  # not here, or broken: whoever opens it says so
+        return False
+    return not any(name.endswith("lm_head.weight") for name in names)
 
 
 def _unfit_for_task(method: str, model_kind: str, task: str | None) -> Failed | None:
@@ -59,13 +86,36 @@ def quantisation_refusal(device: str) -> Failed | None:
     if device == "mps":
         text = "{method} computes on NVIDIA's graphics cards and on processors, not on Apple's. Choose LoRA."
         return _failed("no-four-bits", text, method="qlora")
-    if find_spec("bitsandbytes") is None:
+    if not _has_bitsandbytes():
         text = (
             "{method} holds the base in four bits with the package bitsandbytes, which is not installed. Install it "
             "(pip install bitsandbytes), or choose LoRA."
         )
         return _failed("no-four-bits", text, method="qlora")
     return None
+
+
+def optimizer_refusal(optimizer: str, device: str) -> Failed | None:
+    """Why this machine cannot compute with an optimizer; None if it can. `device` as in `refusal`."""
+    if optimizer != "adamw-8bit":
+        return None
+    if device not in ("cuda", "cpu", "auto"):
+        text = (
+            "adamw-8bit computes on processors and NVIDIA GPUs, and this run is on {device}. Choose adamw; it learns "
+            "the same and keeps its state in 32 bits."
+        )
+        return _failed("optimizer-unavailable", text, device=device)
+    if not _has_bitsandbytes():
+        text = (
+            "adamw-8bit needs the package bitsandbytes, which is not installed. Install it with "
+            "`python -m pip install bitsandbytes`, or choose adamw."
+        )
+        return _failed("optimizer-unavailable", text)
+    return None
+
+
+def _has_bitsandbytes() -> bool:
+    return importlib.util.find_spec("bitsandbytes") is not None
 
 
 def _failed(code: str, template: str, **fields: str) -> Failed:

@@ -57,7 +57,7 @@ class Player:
         if isinstance(opened, Predictor):
             return ModelLoaded(
                 request.source, opened.title, opened.base, opened.num_parameters, has_chat_template=False,
-                seconds=opened.seconds, task=opened.task.id,
+                seconds=opened.seconds, task=opened.task.id, roles=opened.task.roles,
             )  # fmt: skip
         if isinstance(opened, GgufGenerator):
             return ModelLoaded(

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from engine.data.encode import load_tokenizer
+from engine.data.library import DataLibrary
 from engine.device import choose_device, choose_dtype
 from engine.errors import UserError
 from engine.home import Home
@@ -57,6 +58,8 @@ class Predictor:
         found = find_source(home, source)
         task_id, facts = task_of(home, source, found)
         recipe = _recipe(home, source).replace(task=task_id)
+        if task_id == "text-classification" and "is_pair" not in facts:  # saved before runs said so
+            facts = {**facts, "is_pair": _has_pairs(home, recipe.data)}
         task = make_task(recipe, facts)
         device = choose_device(device)
         # An encoder is small: on a processor its figures are worth more than the time that bfloat16 saves.
@@ -93,7 +96,8 @@ def _task_of_config(folder: Path) -> tuple[str, Mapping[str, Any]]:
     is_multi_label = config.get("problem_type") == "multi_label_classification"
     facts: dict[str, Any] = {}
     if task == "text-classification":
-        facts = {"labels": labels, "is_multi_label": is_multi_label}
+        is_pair = any("entail" in label.lower() for label in labels)  # of a premise and a hypothesis
+        facts = {"labels": labels, "is_multi_label": is_multi_label, "is_pair": is_pair}
     elif task == "token-classification":
         facts = {"tags": labels}
     if facts and not labels:
@@ -108,3 +112,11 @@ def _task_of_config(folder: Path) -> tuple[str, Mapping[str, Any]]:
 def _recipe(home: Home, source: str) -> Recipe:
     path = home.run(source.partition("@")[0]) / "recipe.toml"
     return Recipe.load(path) if path.exists() else Recipe(model=source)
+
+
+def _has_pairs(home: Home, data: str) -> bool:
+    """Whether the rows of a data set are pairs with a label; False where it is gone."""
+    try:
+        return DataLibrary(home).info(data).shape == "pair-label"
+    except UserError:
+        return False

@@ -25,7 +25,7 @@ from engine.errors import UserError
 from engine.home import Home
 from engine.journal import JournalWriter, read_journal
 from engine.messages import RunCommand, RunCreated, from_json, to_json
-from engine.method_refusals import refusal
+from engine.method_refusals import optimizer_refusal, refusal, shares_its_head
 from engine.recipe import WHOLE_MODEL_METHODS, Recipe, kind_of_config, num_pieces, settled_task
 
 log = logging.getLogger("tunebench.processes")
@@ -59,7 +59,8 @@ def resolve_recipe(home: Home, recipe: Recipe) -> Recipe:
         model_kind=kind,
         task=recipe.task,
         model_type=_model_type(home, recipe.model),
-    )
+        shares_head=any(map(shares_its_head, (home.models / recipe.model, Path(recipe.model)))),
+    ) or optimizer_refusal(recipe.optimizer, recipe.device)
     if refused is not None:
         raise UserError(refused.code, refused.template, **refused.fields)
     split = data.get("split_rows")

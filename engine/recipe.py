@@ -498,6 +498,12 @@ class Recipe:
         group="watching",
         unit="validations", minimum=1,
     )  # fmt: skip
+    result: str | None = _setting(
+        None, "Result",
+        "Which weights are kept in the end: the last, or those of the best validation. Left alone: the best where "
+        "early stopping is on or another figure than the loss says what is best, else the last.",
+        group="watching", choices=("last", "best"),
+    )  # fmt: skip
     sample_prompts: tuple[str, ...] = _setting(
         (), "Pinned prompts", "Answered at step 0 and at each checkpoint, so that you can read the progress.",
         group="watching",
@@ -533,6 +539,9 @@ class Recipe:
         if not self.validation_fraction and self.early_stopping_patience:
             text = "Early stopping watches the held-out rows; validation_fraction must be more than 0."
             problems.append(Problem("early_stopping_patience", text, {}))
+        if not self.validation_fraction and self.result == "best":
+            text = "The best result goes by the held-out rows; validation_fraction must be more than 0."
+            problems.append(Problem("result", text, {}))
         if self.num_steps and self.warmup_steps and self.warmup_steps > self.num_steps:
             text = "warmup_steps ({warmup_steps}) is more than num_steps ({num_steps})."
             fields = {"warmup_steps": self.warmup_steps, "num_steps": self.num_steps}
@@ -629,8 +638,13 @@ class Recipe:
             else self.warmup_steps,
             eval_every_steps=self.eval_every_steps or every,
             save_every_steps=self.save_every_steps or every * 2,
+            result=self.result or self._usual_result(),
             num_threads=self.num_threads or max(1, num_cores - 1),
         )
+
+    def _usual_result(self) -> str:
+        chose_best = self.early_stopping_patience is not None or self.best_by != FIELDS["best_by"].default
+        return "best" if chose_best and self.validation_fraction else "last"
 
     def _usual_learning_rate(self, num_parameters: int, model_is_new: bool) -> float:
         rate = DEFAULT_LEARNING_RATES[self.method]

@@ -25,10 +25,11 @@ from engine.data.examples import (
     Tagged,
     Translation,
 )
+from engine.data.labels import count_labels
 from engine.data.library import DataLibrary
 from engine.errors import UserError
 from engine.home import Home
-from engine.recipe import Recipe, kind_of_config, num_pieces, tasks_for
+from engine.recipe import CLASSIFIERS, Recipe, kind_of_config, num_pieces, tasks_for
 from engine.starters import Starter, all_starters
 
 SAMPLE_ROWS = 200
@@ -51,6 +52,7 @@ class RowSample:
     download_bytes: int = 0
     split_rows: dict[str, int] = field(default_factory=dict)
     task: str = "causal-lm"  # what the rows were sampled for
+    num_labels: int = 0  # of all rows; 0 for a task without labels
 
     def num_train_rows(self, recipe: Recipe) -> int:
         """Rows that a run trains on: those that the data set says, else what the recipe leaves."""
@@ -91,7 +93,8 @@ def sample_of_dataset(home: Home, recipe: Recipe, model: Path | None) -> RowSamp
         sample = _from_rows(num_rows, rows, texts, recipe)
     else:
         sample = _from_texts(num_rows, texts, load_tokenizer(model), recipe)
-    return replace(sample, split_rows=dataset.info.split_rows, task=task)
+    num_labels = len(count_labels(dataset)) if task in CLASSIFIERS else 0
+    return replace(sample, split_rows=dataset.info.split_rows, task=task, num_labels=num_labels)
 
 
 def sample_of_starter(recipe: Recipe) -> RowSample:

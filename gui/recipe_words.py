@@ -100,6 +100,8 @@ WORDS = {
     "token": "Single pieces",
     "whole-word": "Whole words",
     "n-gram": "Runs of words",
+    "last": "The last weights",
+    "best": "The best weights",
     "mean": "Mean of all tokens",
     "cls": "First token",
     "top-layers": "New top layers",

@@ -5,7 +5,6 @@ Every rule decays weights by the rate times the weight itself (decoupled), whate
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import UserError
+from engine.method_refusals import optimizer_refusal
 
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPSILON = 1e-8
@@ -59,21 +59,9 @@ class DecoupledSGD(torch.optim.SGD):
 
 def require_optimizer(name: str, device: str) -> None:
     """Raises UserError "optimizer-unavailable" where this machine cannot compute with that optimizer."""
-    if name != "adamw-8bit":
-        return
-    if device not in ("cuda", "cpu"):
-        raise UserError(
-            "optimizer-unavailable",
-            "adamw-8bit computes on processors and NVIDIA GPUs, and this run is on {device}. Choose adamw; it learns "
-            "the same and keeps its state in 32 bits.",
-            device=device,
-        )  # fmt: skip
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise UserError(
-            "optimizer-unavailable",
-            "adamw-8bit needs the package bitsandbytes, which is not installed. Install it with "
-            "`python -m pip install bitsandbytes`, or choose adamw.",
-        )  # fmt: skip
+    refused = optimizer_refusal(name, device)
+    if refused is not None:
+        raise UserError(refused.code, refused.template, **refused.fields)
 
 
 def make_rule(name: str, weights: list[Tensor], *, weight_decay: float, momentum: float) -> Any:

@@ -67,6 +67,7 @@ class PairRow:
 class Embedding(Task):
     id = "embedding"
     peft_type = "FEATURE_EXTRACTION"
+    roles = ("first", "second")
 
     def __init__(self, recipe: Recipe, facts: Mapping[str, Any]) -> None:
         super().__init__(recipe, facts)
@@ -241,7 +242,11 @@ class Embedding(Task):
         for role, other in (("first", "text"), ("second", "text_pair")):
             text = inputs.get(role) or inputs.get(other) or ""
             if not text.strip():
-                raise UserError("input-missing", "There is nothing to read yet. Give {role}.", role=role)
+                raise UserError(
+                    "input-missing",
+                    "Two texts are compared, and one of them is missing: {role}. Write both, then ask again.",
+                    role=role,
+                )  # fmt: skip
             texts.append(text)
         one_D, two_D = self.embed(texts)
         return Predicted(self.id, score=float(one_D @ two_D))

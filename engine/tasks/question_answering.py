@@ -83,6 +83,7 @@ class Span:
 class QuestionAnswering(Task):
     id = "question-answering"
     peft_type = "QUESTION_ANS"
+    roles = ("question", "context")
 
     def __init__(self, recipe: Recipe, facts: Mapping[str, Any]) -> None:
         super().__init__(recipe, facts)

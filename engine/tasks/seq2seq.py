@@ -49,6 +49,7 @@ class SequenceToSequence(Task):
     id = "seq2seq"
     peft_type = "SEQ_2_SEQ_LM"
     trains_tokens = True
+    roles = ("source",)
 
     def load_model(self, folder: Path, *, dtype: torch.dtype, device: str) -> Any:
         return load_whole("AutoModelForSeq2SeqLM", folder, dtype=dtype, device=device)

@@ -64,6 +64,7 @@ class Task(ABC):
     trains_tokens: ClassVar[bool] = (
         False  # whether targets are tokens, so that their share of all is worth telling
     )
+    roles: tuple[str, ...] = ("text",)  # of the inputs that `answer` reads, each of which must be given
 
     def __init__(self, recipe: Recipe, facts: Mapping[str, Any]) -> None:
         self.recipe = recipe

@@ -52,6 +52,7 @@ class TextClassification(Task):
         super().__init__(recipe, facts)
         self.labels: list[str] = list(facts["labels"])
         self.is_multi_label = bool(facts["is_multi_label"])
+        self.roles = ("text", "text_pair") if facts.get("is_pair") else ("text",)
         self._places = {label: place for place, label in enumerate(self.labels)}
         self._weights_C: Tensor | None = None
 
@@ -59,11 +60,12 @@ class TextClassification(Task):
     def learn_facts(cls, dataset: Dataset, recipe: Recipe) -> dict[str, Any]:
         """Raises UserError "one-label" if there is nothing to tell apart."""
         counts: Counter[str] = Counter()
-        is_multi_label = False
+        is_multi_label = is_pair = False
         for example in dataset.examples(cls.id):
             assert isinstance(example, Labelled)
             counts.update(example.labels)
             is_multi_label |= len(example.labels) != 1
+            is_pair |= len(example.texts) > 1
         if len(counts) < 2:
             raise UserError(
                 "one-label", "All rows of {data!r} have the same label, so there is nothing to tell apart.",
@@ -72,7 +74,7 @@ class TextClassification(Task):
         labels = sorted(counts)
         return {
             "labels": labels, "label_counts": [counts[label] for label in labels],
-            "is_multi_label": is_multi_label,
+            "is_multi_label": is_multi_label, "is_pair": is_pair,
         }  # fmt: skip
 
     def load_model(self, folder: Path, *, dtype: torch.dtype, device: str) -> Any:

@@ -72,7 +72,8 @@ def environment_facts(detail: RunDetail) -> list[Fact]:
     facts.append(Fact((tr("Hash of the data"), detail.data_hash)))
     prepared = detail.prepared
     for key, (name, show) in PREPARED_WORDS.items():
-        if key in prepared:
+        is_told = key != "trained_token_share" or prepared.get(key) != 1  # all, or no matter of tokens
+        if key in prepared and is_told:
             facts.append(Fact((tr(name), show(prepared[key]))))
     return facts
 

@@ -15,6 +15,7 @@ from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QTabWidget, QVBoxLayout, QWidget
 
 from engine.journal import Entry, read_journal
+from engine.messages import RunFinished
 from engine.processes import log_tail
 from engine.recipe import Recipe, RecipeError
 from gui.models.chat_sources import to_try
@@ -27,7 +28,7 @@ from gui.panels.train_live import figure_curves, loss_curves
 from gui.widgets.numbers import amount_bytes, amount_count, amount_loss, amount_percent
 from gui.widgets.page import button, icon_button
 from gui.widgets.plot import Curve, Mark, Plot
-from gui.widgets.run_log import RunLog
+from gui.widgets.run_log import RunLog, result_words
 from gui.widgets.sample_timeline import SampleTimeline
 from gui.widgets.table import Table
 from gui.widgets.text import ElidedLabel, label
@@ -211,7 +212,9 @@ class RunView(QWidget):
         detail = self._dossier.detail
         record = detail.record
         self.title.setText(record.name)
-        self.facts.setText(head_facts(detail, self._dossier.curves))
+        ends = [entry.event for entry in self._dossier.entries if isinstance(entry.event, RunFinished)]
+        kept = result_words(ends[-1]) if ends and record.status == "finished" else ""
+        self.facts.setText("\n".join(filter(None, (head_facts(detail, self._dossier.curves), kept))))
         for field, text in ((self.note, record.note), (self.tags, ", ".join(record.tags))):
             if not field.hasFocus():
                 field.setText(text)

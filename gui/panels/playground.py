@@ -146,7 +146,7 @@ class PlaygroundPanel(Page):
             if column.task == "causal-lm":
                 column.send(prompt, self.inspector.settings(), self.inspector.system())
             else:
-                column.predict(self.prompt.inputs(column.task))
+                column.predict(self.prompt.inputs(column.task, column.roles))
         self._write_state()
 
     def _send_again(self, column: ChatColumn) -> None:
@@ -282,7 +282,9 @@ class PlaygroundPanel(Page):
         sources = [column.source for column in self.columns]
         self.prompt.set_examples(example_prompts(self._choices, sources) if empty else [])
         self.clear_button.setEnabled(not empty)
-        self.prompt.set_task(self.columns[0].task if self.columns else "causal-lm")
+        task = self.columns[0].task if self.columns else "causal-lm"
+        alike = [column for column in self.columns if column.task == task]
+        self.prompt.set_task(task, {role for column in alike for role in column.roles})
         is_writing = any(column.task == "causal-lm" for column in self.columns)
         if is_writing != self.settings_button.isEnabled():  # who sorts or finds has nothing to set
             self.settings_button.setEnabled(is_writing)

@@ -18,7 +18,10 @@ SETTLE_MS = 400  # a form being typed in is estimated once it rests
 
 
 class Estimate(QWidget):
-    """What the run will take: time, memory, disk, the share of trained tokens; and what stands against it."""
+    """What the run will take: time, memory, disk; how much there is to learn from; and what stands against it.
+
+    That is the share of trained tokens where a model learns to write, else rows and labels.
+    """
 
     NAMES = (
         ("time", "Time"),
@@ -26,6 +29,8 @@ class Estimate(QWidget):
         ("memory", "Memory"),
         ("disk", "On disk"),
         ("share", "Trained"),
+        ("rows", "Rows"),
+        ("labels", "Labels"),
     )
 
     def __init__(self, workbench: Workbench) -> None:
@@ -39,16 +44,19 @@ class Estimate(QWidget):
         self._timer.setInterval(SETTLE_MS)
         self._timer.timeout.connect(self._send)
         self._values = {key: ElidedLabel("–", "section") for key, _name in self.NAMES}
+        self._cells: dict[str, QWidget] = {}
         row = QHBoxLayout()
         row.setSpacing(12)
         for key, name in self.NAMES:
             caption = ElidedLabel("", "quiet")
             bind(caption.setText, name)
-            cell = QVBoxLayout()
+            self._cells[key] = QWidget()
+            cell = QVBoxLayout(self._cells[key])
+            cell.setContentsMargins(0, 0, 0, 0)
             cell.setSpacing(0)
             cell.addWidget(caption)
             cell.addWidget(self._values[key])
-            row.addLayout(cell, 3 if key == "time" else 2)
+            row.addWidget(self._cells[key], 3 if key == "time" else 2)
         self.problems = label("", "warn", wraps=True)
         self.problems.hide()
         self._state = label("", "quiet")
@@ -60,6 +68,7 @@ class Estimate(QWidget):
         column.addWidget(self._state)
         column.addWidget(self.problems)
         language.changed.connect(self._write)
+        self._write()
 
     def ask(self, recipe: Recipe) -> None:
         """Estimate this recipe once the form rests; the same one is not asked for twice."""
@@ -73,7 +82,8 @@ class Estimate(QWidget):
         self._write()
 
     def value(self, key: str) -> str:
-        return self._values[key].whole_text()
+        """The number that stands under a name of NAMES; "" where that is not shown."""
+        return "" if self._cells[key].isHidden() else self._values[key].whole_text()
 
     def _send(self) -> None:
         if self._recipe is None:
@@ -111,7 +121,13 @@ class Estimate(QWidget):
             "memory": amount_bytes(shown.memory_bytes),
             "disk": amount_bytes(shown.disk_bytes),
             "share": amount_percent(shown.trained_token_share),
+            "rows": amount_count(shown.num_train_rows, exact=True),
+            "labels": amount_count(shown.num_labels, exact=True),
         }  # fmt: skip
+        writes = shown is None or shown.task == "causal-lm"
+        self._cells["share"].setVisible(writes)
+        self._cells["rows"].setVisible(not writes)
+        self._cells["labels"].setVisible(shown is not None and not writes and shown.num_labels > 0)
         for key, value in self._values.items():
             value.setText(values.get(key, "–"))
         problems = shown.notes or shown.problems if shown else ()

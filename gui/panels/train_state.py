@@ -23,7 +23,7 @@ from gui.widgets.numbers import (
     amount_percent,
 )
 from gui.widgets.page import button
-from gui.widgets.run_log import phase_words
+from gui.widgets.run_log import phase_words, result_words
 from gui.widgets.text import ElidedLabel, label
 from gui.words import bind, tr
 
@@ -122,14 +122,21 @@ def end_sentence(run: LiveRun) -> str:
     if run.status == "failed":
         then = tr("Resuming goes on from step {step}.", step=f"{at:,}") if at else ""
         return f"{sentence(run.failure)} {then}".strip()
+    kept = result_words(run.result) if run.result is not None else ""
+    return f"{_finished(run)} {kept}".strip()
+
+
+def _finished(run: LiveRun) -> str:
     losses = run.series["val_loss"]
-    if run.best_val_loss is not None and 0 in losses:
-        first, best = amount_loss(losses[0]), amount_loss(run.best_val_loss)
-        return tr("Finished. The validation loss fell from {first} to {best}.", first=first, best=best) if (
-            run.best_val_loss < losses[0]
-        ) else tr("Finished, but the validation loss did not fall: {first} at the start, {best} at best.",
-                  first=first, best=best)  # fmt: skip
-    return tr("Finished.")
+    if run.best_val_loss is None or 0 not in losses:
+        return tr("Finished.")
+    first, best = amount_loss(losses[0]), amount_loss(run.best_val_loss)
+    if run.best_val_loss < losses[0]:
+        return tr("Finished. The validation loss fell from {first} to {best}.", first=first, best=best)
+    return tr(
+        "Finished, but the validation loss did not fall: {first} at the start, {best} at best.",
+        first=first, best=best,
+    )  # fmt: skip
 
 
 def _work_done(phase: PhaseChanged, run: LiveRun) -> tuple[int, int]:

@@ -96,6 +96,11 @@ class ChatColumn(QWidget):
         """What the chosen model does; writing, until that is known."""
         return self._loaded.task if self._loaded is not None else "causal-lm"
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """What the chosen model reads, where it does anything but write."""
+        return self._loaded.roles if self._loaded is not None else ()
+
     def choose(self, source: str) -> None:
         """Talk to this source from now on; it is loaded ahead of the first prompt."""
         if source != self.source:
@@ -243,7 +248,7 @@ class ChatColumn(QWidget):
     def _on_loaded(self, source: str, loaded: ModelLoaded) -> None:
         if source == self.source:
             self._loading, self._loaded = None, loaded
-            self.prediction.clear()
+            self.prediction.show_task(loaded.task, loaded.roles)
             self._stack.setCurrentIndex(0 if self.task == "causal-lm" else 1)
             self._write_status()
             self.task_changed.emit()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
 from PySide6.QtGui import QFontMetrics, QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import (
@@ -18,22 +20,27 @@ from gui.widgets.page import button, card
 from gui.widgets.text import label
 from gui.words import bind, language, tr
 
+Fields = tuple[tuple[str, str], ...]
+
 # What each task reads, by the roles of its rows: the role of the box, and of a second box above it if there is one,
 # each with what stands in it while it is empty.
-TASK_INPUTS: dict[str, tuple[tuple[str, str], ...]] = {
+TASK_INPUTS: dict[str, Fields] = {
     "causal-lm": (("", "Write a prompt; every column answers it."),),
-    "text-classification": (
-        ("text", "Write a text; every column says what it is."),
-        ("text_pair", "A second text, where the model was trained on pairs"),
-    ),
+    "text-classification": (("text", "Write a text; every column says what it is."),),
     "token-classification": (("text", "Write a text; every column marks what it finds."),),
     "question-answering": (("question", "Ask something"), ("context", "The text that holds the answer")),
     "seq2seq": (("source", "Write a text; every column turns it into another."),),
     "masked-lm": (("text", "Write [MASK] where a word is missing"),),
-    "embedding": (("second", "Another text"), ("first", "A text to compare with")),
+    "embedding": (("second", "The text to compare it with"), ("first", "A text")),
 }
+PAIR_INPUTS: Fields = (("text_pair", "The second text of the pair"), ("text", "The first text of the pair"))
 MAX_LINES = 8
 MAX_EXAMPLE_WIDTH = 300
+
+
+def fields_of(task: str, roles: Collection[str]) -> Fields:
+    """What a model of this task reads; `roles` as in ModelLoaded."""
+    return PAIR_INPUTS if "text_pair" in roles else TASK_INPUTS[task]
 
 
 class PromptBox(QWidget):
@@ -51,10 +58,11 @@ class PromptBox(QWidget):
         self.edit.setTabChangesFocus(True)
         self.edit.installEventFilter(self)
         bind(self.edit.setAccessibleName, "Prompt")
-        self._task = "causal-lm"
+        self._task, self._fields = "causal-lm", TASK_INPUTS["causal-lm"]
         self.other = QPlainTextEdit()
         self.other.setProperty("role", "plain")
         self.other.setTabChangesFocus(True)
+        self.other.installEventFilter(self)
         self.other.setFixedHeight(4 * QFontMetrics(self.other.font()).lineSpacing() + 10)
         self.other.hide()
         self.send_button = button(
@@ -65,6 +73,7 @@ class PromptBox(QWidget):
         self._chips = QHBoxLayout()
         self._lay_out()
         self.edit.textChanged.connect(self._on_edited)
+        self.other.textChanged.connect(self._on_edited)
         self.edit.document().documentLayout().documentSizeChanged.connect(lambda _size: self._fit())
         language.changed.connect(self._write_fields)
         self._write_fields()
@@ -79,19 +88,27 @@ class PromptBox(QWidget):
                 self.edit.clear()
             self.sent.emit(text)
 
-    def set_task(self, task: str) -> None:
-        """What the first column does decides what is asked for here."""
-        if task != self._task:
-            self._task = task
+    def set_task(self, task: str, roles: Collection[str] = ()) -> None:
+        """What the first column does decides what is asked for here; `roles` are what is read by all of its kind."""
+        fields = fields_of(task, roles)
+        if (task, fields) != (self._task, self._fields):
+            self._task, self._fields = task, fields
             self._write_fields()
+            self._on_edited()
 
-    def inputs(self, task: str) -> dict[str, str]:
-        """What is written, by the roles that a task reads."""
-        texts = [self.edit.toPlainText().strip(), self.other.toPlainText().strip()]
-        return {role: text for (role, _words), text in zip(TASK_INPUTS[task], texts, strict=False) if text}
+    def inputs(self, task: str, roles: Collection[str] = ()) -> dict[str, str]:
+        """What is written, by the roles that a model of this task reads."""
+        fields = self._fields if task == self._task else fields_of(task, roles)
+        texts = [self.edit.toPlainText().strip(), self.other.toPlainText().strip() if self._is_double else ""]
+        found = {role: text for (role, _words), text in zip(fields, texts, strict=False) if text}
+        return {role: text for role, text in found.items() if role in roles or not roles}
+
+    @property
+    def _is_double(self) -> bool:
+        return len(self._fields) > 1
 
     def _write_fields(self) -> None:
-        fields = TASK_INPUTS[self._task]
+        fields = self._fields
         self.edit.setPlaceholderText(tr(fields[0][1]))
         self.other.setVisible(len(fields) > 1)
         if len(fields) > 1:
@@ -134,7 +151,9 @@ class PromptBox(QWidget):
         return chip
 
     def _on_edited(self) -> None:
-        self.send_button.setEnabled(self._can_send and bool(self.edit.toPlainText().strip()))
+        boxes = [self.edit, self.other] if self._is_double else [self.edit]
+        is_whole = all(box.toPlainText().strip() for box in boxes)
+        self.send_button.setEnabled(self._can_send and is_whole)
 
     def _fit(self) -> None:
         lines = max(2, min(MAX_LINES, int(self.edit.document().size().height())))

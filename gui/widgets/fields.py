@@ -56,3 +56,11 @@ def inset_text(field: QAbstractSpinBox) -> None:
     inner = field.findChild(QLineEdit)
     if inner is not None:
         inner.setTextMargins(INSET, 0, 0, 0)
+
+
+def mark_wrong(widget: QWidget, wrong: bool) -> None:
+    """Give a field the look of one whose value does not hold, or take it away."""
+    if bool(widget.property("wrong")) != wrong:
+        widget.setProperty("wrong", wrong)
+        widget.style().unpolish(widget)
+        widget.style().polish(widget)

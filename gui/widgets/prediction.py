@@ -6,7 +6,7 @@ Owns how it looks. Knows nothing of models or processes.
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QFontMetricsF, QGuiApplication, QPainter, QPaintEvent
@@ -23,6 +23,16 @@ from gui.words import bind, language, tr
 ROW_HEIGHT = 30
 BAR_HEIGHT = 6
 MAX_SPANS = 12
+# What is to be done before there is an answer, and what it will be.
+WANTED = {
+    "text-classification": "Write a text below. Its classes appear here, the most certain first.",
+    "token-classification": "Write a text below. What the model finds in it is marked here.",
+    "question-answering": "Write a question and the text that may hold the answer below. The answer is marked here.",
+    "seq2seq": "Write a text below. What the model makes of it appears here.",
+    "masked-lm": "Write a text with [MASK] for a missing word below. The words that fit appear here.",
+    "embedding": "Write two texts below. How alike their meanings are appears here.",
+}
+WANTED_PAIR = "Write the two texts of a pair below. Its classes appear here, the most certain first."
 
 
 class Prediction(QWidget):
@@ -34,6 +44,7 @@ class Prediction(QWidget):
         self._inputs: Mapping[str, str] = {}
         self._error: Failed | None = None
         self._is_asking = False
+        self._wanted = "The answer appears here."
         self.note = label("", "quiet", wraps=True)
         self.bars = Bars()
         self.text = QTextBrowser()
@@ -52,6 +63,11 @@ class Prediction(QWidget):
         theme.changed.connect(self._write)
         language.changed.connect(self._write)
         self._write()
+
+    def show_task(self, task: str, roles: Collection[str] = ()) -> None:
+        """Nothing is said yet; say what to write for a model of this task that reads `roles`."""
+        self._wanted = WANTED_PAIR if "text_pair" in roles else WANTED.get(task, "The answer appears here.")
+        self.clear()
 
     def show_asking(self) -> None:
         self._said, self._error, self._is_asking = None, None, True
@@ -81,11 +97,14 @@ class Prediction(QWidget):
 
     def _note(self) -> str:
         if self._error is not None:
-            return sentence(self._error)
+            is_unfinished = (
+                self._error.code == "input-missing"
+            )  # not all is written; what, stands in the task's words
+            return tr(self._wanted) if is_unfinished else sentence(self._error)
         if self._is_asking:
             return tr("Reading the input…")
         if self._said is None:
-            return tr("The answer appears here.")
+            return tr(self._wanted)
         if self._said.score is not None:
             return tr("Similarity: {score}", score=f"{self._said.score:.3f}")
         if not (self._said.labels or self._said.spans or self._said.text):

@@ -27,6 +27,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from gui.widgets.fields import mark_wrong
+from gui.widgets.texts_field import TextsField
 from gui.words import bind, language, tr
 
 
@@ -75,7 +77,7 @@ class TextField(QLineEdit):
         self.setPlaceholderText(text)
 
     def set_wrong(self, wrong: bool) -> None:
-        _mark_wrong(self, wrong)
+        mark_wrong(self, wrong)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         ways = {Qt.Key.Key_Up: 1, Qt.Key.Key_Down: -1}
@@ -138,7 +140,7 @@ class ChoiceField(QComboBox):
         self.setPlaceholderText(text)
 
     def set_wrong(self, wrong: bool) -> None:
-        _mark_wrong(self, wrong)
+        mark_wrong(self, wrong)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """As the style does it, but a long title ends in an ellipsis instead of mid-letter."""
@@ -226,7 +228,7 @@ class LinesField(QPlainTextEdit):
         self.setPlaceholderText(text)
 
     def set_wrong(self, wrong: bool) -> None:
-        _mark_wrong(self, wrong)
+        mark_wrong(self, wrong)
 
 
 class SegmentsField(QWidget):
@@ -270,11 +272,4 @@ class SegmentsField(QWidget):
         """A segment is never wrong."""
 
 
-Field = TextField | ChoiceField | SwitchField | LinesField | SegmentsField
-
-
-def _mark_wrong(widget: QWidget, wrong: bool) -> None:
-    if bool(widget.property("wrong")) != wrong:
-        widget.setProperty("wrong", wrong)
-        widget.style().unpolish(widget)
-        widget.style().polish(widget)
+Field = TextField | ChoiceField | SwitchField | LinesField | TextsField | SegmentsField

@@ -35,6 +35,7 @@ from gui.widgets.recipe_fields import (
 )
 from gui.widgets.schedule_curve import ScheduleCurve
 from gui.widgets.text import label
+from gui.widgets.texts_field import TextsField
 from gui.words import bind, language, tr
 
 GROUPS = {
@@ -296,7 +297,8 @@ class RecipeForm(QWidget):
             num_rows=self._num_rows or 1, num_cores=os.cpu_count() or 1, num_parameters=self._num_parameters,
             model_is_new=self._model_is_new,
         ).to_dict()  # fmt: skip
-        known = chosen if self._num_rows else {key: chosen[key] for key in ("learning_rate", "num_threads")}
+        without_rows = ("learning_rate", "num_threads", "result")
+        known = chosen if self._num_rows else {key: chosen[key] for key in without_rows}
         return {key: value for key, value in known.items() if recipe.to_dict()[key] is None}
 
     def _find_problems(self) -> tuple[Problem, ...]:
@@ -338,15 +340,14 @@ class RecipeForm(QWidget):
         elif key in EMPTY_WORDS:
             field.set_placeholder(tr(EMPTY_WORDS[key]))
         elif key in ADVANCED and self._default(key) is None:
-            field.set_placeholder(
-                tr("auto ({value})", value=plain(automatic)) if automatic is not None else tr("auto")
-            )
+            said = recipe_word(automatic) if isinstance(automatic, str) else plain(automatic)
+            field.set_placeholder(tr("auto ({value})", value=said) if said else tr("auto"))
         elif key == "teacher":
             field.set_placeholder(tr("None"))
         elif key in ADVANCED and isinstance(field, TextField):
             field.set_placeholder(plain(self._default(key)))
         elif key == "sample_prompts":
-            field.set_placeholder(tr("One prompt a line"))
+            field.set_placeholder(tr("A prompt, of one line or several"))
         elif key == "new_tokens":
             field.set_placeholder(tr("One word a line"))
 
@@ -476,7 +477,9 @@ def _control(key: str) -> Field:
     kind = _kind(key)
     if kind is bool:
         return SwitchField()
-    if key in ("sample_prompts", "new_tokens"):
+    if key == "sample_prompts":
+        return TextsField("Prompt")
+    if key == "new_tokens":
         return LinesField()
     return TextField(kind)
 

@@ -75,16 +75,34 @@ def event_words(event: Any) -> str | None:  # noqa: PLR0911, PLR0912 - one a kin
         case m.RunStopped():
             return tr("Stopped at step {step}; it can be resumed.", step=event.step)
         case m.RunFinished():
-            return tr("Finished after {time}.", time=amount_duration(event.duration_s))
+            took = tr("Finished after {time}.", time=amount_duration(event.duration_s))
+            return f"{took} {result_words(event)}".strip()
         case m.RunFailed():
             return sentence(event)
     return None
 
 
-def _prepared_words(event: m.DataPrepared) -> str:
+def result_words(event: m.RunFinished) -> str:
+    """Which step's weights were kept in the end, where that is not the last one; else ""."""
+    if event.result_step in (None, event.step):
+        return ""
     return tr(
+        "The weights of step {step} were kept: its validation was the best.", step=f"{event.result_step:,}"
+    )
+
+
+def _prepared_words(event: m.DataPrepared) -> str:
+    text = (
         "{train} rows to train on, {val} held out; {tokens} tokens, {share} of them trained; {cut} rows cut, "
-        "{skipped} left out. {trainable} of {all} weights learn.",
+        "{skipped} left out. {trainable} of {all} weights learn."
+    )
+    if event.trained_token_share == 1:  # every token, or rows whose targets are no tokens
+        text = (
+            "{train} rows to train on, {val} held out; {tokens} tokens; {cut} rows cut, {skipped} left out. "
+            "{trainable} of {all} weights learn."
+        )
+    return tr(
+        text,
         train=f"{event.num_train_rows:,}",
         val=f"{event.num_val_rows:,}",
         tokens=amount_count(event.num_tokens),

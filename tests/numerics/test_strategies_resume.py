@@ -17,7 +17,7 @@ from engine.errors import UserError
 from engine.home import Home
 from engine.loop import Training
 from engine.models import load_for_training
-from engine.recipe import Recipe
+from engine.recipe import Recipe, RecipeError
 from engine.strategies.training import Strategies
 from engine.tasks.task import EvalResult
 from tests.numerics.test_training import Recorder, training
@@ -38,6 +38,7 @@ CASES: dict[str, dict[str, Any]] = {
     "checkpointing": {"gradient_checkpointing": True},
     "curriculum": {"curriculum": "length"},
     "patience": {"early_stopping_patience": 2, "learning_rate": 0.05},
+    "best weights": {"result": "best", "learning_rate": 0.05, "keep_checkpoints": 1, "ema_decay": 0.5},
     "all at once": {
         "optimizer": "muon", "schedule": "reduce-on-plateau", "plateau_patience": 1, "ema_decay": 0.9,
         "unfreeze_every_steps": 2, "neftune_alpha": 5.0, "layer_lr_decay": 0.9, "l1": 1e-4, "weight_decay": 0.1,
@@ -146,6 +147,80 @@ def test_a_run_ends_when_it_gets_no_better(tiny_model: Path, tmp_path: Path) -> 
     again = Recorder()
     training(tiny_model, tmp_path, again, **options).run(4)
     assert again.losses() == [] and isinstance(again.events[-1], m.RunFinished)
+
+
+def result_of(folder: Path, outside: Recorder) -> tuple[int | None, str]:
+    """The step that the journal names, and that of the checkpoint whose weights the result holds."""
+    finished = outside.events[-1]
+    assert isinstance(finished, m.RunFinished)
+    (result,) = files(folder)
+    saved = (folder / "checkpoints").glob("step-*/weights/*.safetensors")
+    return finished.result_step, ", ".join(
+        each.parent.parent.name for each in saved if each.read_bytes() == result
+    )
+
+
+FIGURES = [0.9, 0.5, 0.7, 0.6, 0.7, 0.8, 0.6, 0.5, 0.5]  # of the steps 0 to 8
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"best_by": "accuracy"}, 5),
+        ({"best_by": "accuracy", "keep_checkpoints": 1, "save_every_steps": 8}, 5),
+        ({"best_by": "accuracy", "early_stopping_patience": 2}, 2),
+        ({"best_by": "accuracy", "result": "last"}, 8),
+        ({"result": "best"}, 1),  # the validation loss stands still
+        ({}, 8),
+    ],
+)
+def test_the_result_is_the_best_where_that_is_asked_for(
+    tiny_model: Path, tmp_path: Path, options: dict[str, Any], expected: int
+) -> None:
+    outside = Recorder()
+    run = training(tiny_model, tmp_path, outside, **FULL | {"learning_rate": 1e-2} | options)
+    judged_by(run, FIGURES)
+    run.run(None)
+    assert result_of(tmp_path, outside) == (expected, f"step-{expected:06d}")
+    saved = [event.step for event in outside.events if isinstance(event, m.CheckpointSaved) and event.is_best]
+    removed = [event.step for event in outside.events if isinstance(event, m.CheckpointRemoved)]
+    if run.recipe.result == "best":
+        assert saved[-1] == expected and expected not in removed
+
+
+def test_a_best_checkpoint_that_is_damaged_is_not_the_result(tiny_model: Path, tmp_path: Path) -> None:
+    outside = Recorder()
+    run = training(tiny_model, tmp_path, outside, **FULL | {"best_by": "accuracy"})
+    judged_by(run, FIGURES)
+    run.strategies.note_validation = damaging(tmp_path, run.strategies.note_validation)  # type: ignore[method-assign]
+    run.run(None)
+    assert result_of(tmp_path, outside) == (8, "step-000008")
+
+
+def damaging(folder: Path, note: Any) -> Any:
+    """After the sixth validation the checkpoint of the best one loses its last byte."""
+    noted = []
+
+    def noting(value: Any) -> None:
+        note(value)
+        noted.append(value)
+        if len(noted) == 6:
+            file = folder / "checkpoints" / "step-000005" / "weights" / "model.safetensors"
+            file.write_bytes(file.read_bytes()[:-1])
+
+    return noting
+
+
+def test_which_weights_are_kept_is_chosen_with_the_rest_of_the_recipe() -> None:
+    def chosen(**fields: Any) -> str | None:
+        return Recipe(**fields).resolved(num_rows=10, num_cores=1).result
+
+    assert chosen() == chosen(best_by="val_loss") == "last"
+    assert chosen(early_stopping_patience=3) == chosen(best_by="accuracy") == chosen(result="best") == "best"
+    assert chosen(best_by="accuracy", result="last") == "last"
+    assert chosen(best_by="accuracy", validation_fraction=0.0) == "last", "there is nothing to judge by"
+    with pytest.raises(RecipeError, match="best result goes by the held-out rows"):
+        Recipe(result="best", validation_fraction=0.0)
 
 
 def test_the_rate_falls_where_the_figure_stands_still(tiny_model: Path, tmp_path: Path) -> None:

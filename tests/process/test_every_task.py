@@ -6,6 +6,7 @@ torch. What the figures should be is worked out here from the report's rows.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ from engine.evaluation.report_store import ReportStore
 from engine.home import Home
 from engine.journal import read_journal
 from engine.messages import EvalFinished, ReadReportRows, RunFinished, StepFinished
+from engine.predict import Predictor
 from tests.tiny_encoder import add_tiny_encoder
 from tests.tiny_model import add_tiny_model
 from tests.tiny_translator import new_model, phrases
@@ -63,8 +65,19 @@ def _told(n: int) -> dict[str, Any]:
     return {"prompt": f"What is {n % 8} plus {n % 5}?", "completion": f"It is {n % 8 + n % 5}."}
 
 
+def _topical(n: int) -> dict[str, Any]:
+    labels = [name for name, turn in (("lamp", 2), ("late", 3), ("polite", 5)) if n % turn == 0] or ["other"]
+    return {"text": " ".join([*labels, WORDS[n % 6], str(n)]), "labels": labels}
+
+
+def _related(n: int) -> dict[str, Any]:
+    one, two = WORDS[n % 6], WORDS[(n if n % 2 else n + 1) % 6]
+    return {"premise": f"the {one} {n}", "hypothesis": f"a {two}", "label": "same" if n % 2 else "other"}
+
+
 DATA: dict[str, Callable[[int], dict[str, Any]]] = {
-    "labelled": _labelled, "tagged": _tagged, "asked": _asked, "pairs": _pair, "told": _told,
+    "labelled": _labelled, "topical": _topical, "related": _related, "tagged": _tagged, "asked": _asked,
+    "pairs": _pair, "told": _told,
     "plain": lambda n: {"text": f"thank you for the {WORDS[n % 6]} number {n} , it left our warehouse today"},
     "phrases": lambda n: phrases()[n],
 }  # fmt: skip
@@ -87,6 +100,7 @@ TASKS = {
     "seq2seq": (TRANSLATOR, "phrases", ("full", "lora", "prefix")),
 }
 CELLS = [(task, method) for task, (_, _, methods) in TASKS.items() for method in methods]
+HAS_BITSANDBYTES = importlib.util.find_spec("bitsandbytes") is not None
 EARLY_END = "early end by accuracy"
 STRATEGIES: dict[str, dict[str, Any]] = {
     "adafactor, linear": {"optimizer": "adafactor", "schedule": "linear"},
@@ -206,7 +220,97 @@ def test_a_classifier_learns_with_each_strategy(home: Home, say: Say, name: str)
     losses = [event.train_loss for event in events if isinstance(event, StepFinished)]
     assert len(losses) == (2 if name == EARLY_END else 6), "it ends after a validation that was no better"
     assert isinstance(events[-1], RunFinished)
+    assert events[-1].result_step == (1 if name == EARLY_END else 6)
     assert all(loss is not None and 0 < loss < 10 for loss in losses)
+
+
+def test_several_labels_at_once(home: Home, say: Say) -> None:
+    """Each label is a yes or no of its own; the figures are those of scikit-learn over the report's rows."""
+    settings = {"num_steps": 60, "learning_rate": 3e-3, "best_by": "f1_micro"}
+    run = trained(say, ENCODER, "topical", "full", "text-classification", **settings).json["id"]
+    card = json.loads((home.run(run) / "final" / "task.json").read_text(encoding="utf-8"))
+    assert card["facts"]["is_multi_label"] and card["facts"]["labels"] == ["lamp", "late", "other", "polite"]
+    judged = say("evaluate", run, "--split", "all", "--no-baselines", "--json")
+    assert judged.code == 0, judged.out
+    rows, labels = rows_of(home, judged.json["id"]), card["facts"]["labels"]
+    truth = [[int(label in row.truth.split(", ")) for label in labels] for row in rows]
+    shares = [
+        [{each.label: each.score for each in row.probabilities}[label] for label in labels] for row in rows
+    ]
+    said = [[int(share >= 0.5) for share in row] for row in shares]
+    found = judged.json["metrics"]
+    expected = {
+        "f1_micro": sk.f1_score(truth, said, average="micro", zero_division=0),
+        "f1_macro": sk.f1_score(truth, said, average="macro", zero_division=0),
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-5)
+    untuned = next(
+        entry.event.metrics["f1_micro"]
+        for entry in read_journal(home.run(run))[0]
+        if isinstance(entry.event, EvalFinished)
+    )
+    assert found["f1_micro"] > untuned + 0.1
+    answer = say("predict", run, "--text", "lamp late polite parcel 30", "--json").json["labels"]
+    assert {each["label"] for each in answer} == set(labels)
+
+
+def test_pairs_are_read_as_pairs(home: Home, say: Say) -> None:
+    run = trained(say, ENCODER, "related", "lora", "text-classification").json["id"]
+    asked = ["--input", "text=the lamp", "--input", "text_pair=a lamp"]
+    together = say("predict", run, *asked, "--json").json["labels"]
+    alone = say("predict", run, *asked[:2], "--json").json["labels"]
+    assert together != alone, "the second text is read"
+    single = trained(say, ENCODER, "labelled", "lora", "text-classification").json["id"]
+    roles = [Predictor.load(home, each).task.roles for each in (run, single)]
+    assert roles == [("text", "text_pair"), ("text",)]
+    card = home.run(run) / "final" / "task.json"
+    facts = json.loads(card.read_text(encoding="utf-8"))
+    assert facts["facts"].pop("is_pair")
+    card.write_text(json.dumps(facts), encoding="utf-8")
+    assert Predictor.load(home, run).task.roles == roles[0], "saved by an older version: its data set says so"
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ({"method": "qlora"}, "no-four-bits"),
+        ({"method": "full", "optimizer": "adamw-8bit"}, "optimizer-unavailable"),
+    ],
+    ids=["four bits", "eight bits"],
+)
+@pytest.mark.parametrize(
+    ("model", "data", "task"), [(ENCODER, "labelled", "text-classification"), (DECODER, "told", "causal-lm")]
+)
+def test_without_bitsandbytes_it_is_said_before_there_is_a_run(
+    home: Home, say: Say, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], code: str, model: str,
+    data: str, task: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("engine.method_refusals.importlib.util.find_spec", lambda _name: None)
+    words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    refused = say("train", "--model", model, "--data", data, "--task", task, *words, "--json")
+    assert refused.code == 1 and refused.json["error"]["code"] == code, refused.out
+    assert "bitsandbytes" in refused.json["error"]["message"] and "choose" in refused.json["error"]["message"]
+    assert list(home.runs.glob("*")) == []
+
+
+@pytest.mark.skipif(not HAS_BITSANDBYTES, reason="bitsandbytes is not installed")
+@pytest.mark.parametrize(
+    ("model", "data", "task"), [(ENCODER, "labelled", "text-classification"), (DECODER, "told", "causal-lm")]
+)
+def test_with_bitsandbytes_it_trains(home: Home, say: Say, model: str, data: str, task: str) -> None:
+    for method, settings in (("qlora", {}), ("full", {"optimizer": "adamw-8bit"})):
+        run = trained(say, model, data, method, task, **settings).json
+        assert (run["status"], run["steps"]) == ("finished", 6), run
+
+
+def test_a_head_that_is_the_table_of_words_is_refused_before_there_is_a_run(home: Home, say: Say) -> None:
+    settings = ["--method", "head-only", "--task", "seq2seq", "--json"]
+    refused = say("train", "--model", TRANSLATOR, "--data", "phrases", *settings)
+    assert refused.code == 1 and refused.json["error"]["code"] == "no-head", refused.out
+    assert "last-layers" in refused.json["error"]["message"]
+    assert list(home.runs.glob("*")) == []
+    run = trained(say, TRANSLATOR, "phrases", "last-layers", "seq2seq").json
+    assert run["status"] == "finished", "as the sentence says"
 
 
 def test_figures_are_those_of_scikit_learn_and_wrong_rows_a_data_set(home: Home, say: Say) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -103,6 +104,32 @@ def test_an_english_model_is_not_offered_for_chinese(measured_home, tmp_path):
     found = estimate_run(measured_home, CARD | {"data": "中文"})
     assert [note.code for note in found.notes] == ["language-unknown"]
     assert estimate_run(measured_home, {"model": "tiny", "data": "中文"}).notes == ()  # it says no languages
+
+
+def test_rows_and_labels_of_a_classifier_are_those_of_the_data(measured_home, tiny_encoder, tmp_path):
+    shutil.copytree(tiny_encoder, measured_home.models / "tiny-encoder")
+    rows = [{"text": f"hello number {n}", "label": ("good", "bad", "lost")[n % 3]} for n in range(60)]
+    path = tmp_path / "opinions.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    DataLibrary(measured_home).import_files([path], "opinions")
+    found = estimate_run(measured_home, {"model": "tiny-encoder", "data": "opinions", "method": "full"})
+    assert (found.task, found.num_train_rows, found.num_labels) == ("text-classification", 54, 3)
+    writing = estimate_run(measured_home, {"model": "tiny", "data": "opinions", "task": "causal-lm"})
+    assert (writing.task, writing.num_labels) == ("causal-lm", 0)
+    assert 0 < writing.trained_token_share < 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [({"method": "qlora"}, "no-four-bits"), ({"optimizer": "adamw-8bit"}, "optimizer-unavailable")],
+)
+def test_what_this_machine_has_not_is_noted_before_start(with_rows, monkeypatch, changes, code):
+    wish = {"model": "tiny", "data": "numbers"} | changes
+    estimate_run(
+        with_rows, {"model": "tiny", "data": "numbers"}
+    )  # what needs other packages has been looked for
+    monkeypatch.setattr("engine.method_refusals.importlib.util.find_spec", lambda _name: None)
+    assert [note.code for note in estimate_run(with_rows, wish).notes] == [code]
 
 
 def test_an_encoder_cannot_write(measured_home):

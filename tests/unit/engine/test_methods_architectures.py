@@ -12,9 +12,9 @@ import torch
 import transformers as t
 
 from engine.errors import UserError
-from engine.method_refusals import refusal
+from engine.method_refusals import refusal, shares_its_head
 from engine.methods import method_named
-from engine.methods.architecture import blocks
+from engine.methods.architecture import blocks, untie_head
 from engine.recipe import METHODS, Recipe
 from tests.unit.engine.test_methods import KINDS, TinyTask, make_bases, open_base, recipe_of, train  # noqa: F401
 
@@ -64,6 +64,7 @@ ARCHITECTURES: dict[str, tuple[Callable[[], Any], TinyTask, str]] = {
         "seq2seq",
     ),
 }  # fmt: skip
+SHARING = ("t5", "marian")  # encoder-decoders that write with the table of words that they read with
 KIND_OF_TASK = {"causal-lm": "decoder", "seq2seq": "encoder-decoder"}
 
 
@@ -105,10 +106,10 @@ def test_it_finds_its_places(method_name: str, name: str) -> None:
     recipe = recipe_of(method_name)
     refused = refusal(
         recipe, device="cpu", model_kind=KIND_OF_TASK.get(task_id, "encoder"), task=task_id,
-        model_type=model.config.model_type,
+        model_type=model.config.model_type, shares_head=name in SHARING,
     )  # fmt: skip
     method = method_named(method_name)
-    if refused is not None or (method_name == "head-only" and name in ("t5", "marian")):
+    if refused is not None:
         with pytest.raises(UserError):
             method.prepare(model, recipe, task)
         return
@@ -124,6 +125,31 @@ def test_it_finds_its_places(method_name: str, name: str) -> None:
     assert all("pooler" in each for each in unused), unused  # embeddings of tokens do not use it
     grouped = [id(each) for group in method.parameter_groups(prepared, recipe) for each in group.parameters]
     assert sorted(grouped) == sorted(id(parameter) for _, parameter in trained)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_shared_head_is_seen_in_the_files(name: str, tmp_path: Path) -> None:
+    make, _, _ = ARCHITECTURES[name]
+    make().save_pretrained(tmp_path)
+    assert shares_its_head(tmp_path) == (name in SHARING)
+
+
+def test_a_head_of_its_own_is_seen_in_the_files_and_can_be_trained(tmp_path: Path) -> None:
+    """As in T5 of version 1.1, whose config says so; saved anew it says something else, and the weights still tell."""
+    make, task, _ = ARCHITECTURES["t5"]
+    make().save_pretrained(tmp_path / "tied")
+    model = make()
+    untie_head(model)
+    with torch.no_grad():
+        model.lm_head.weight.mul_(2)
+    model.save_pretrained(tmp_path / "own")
+    assert not shares_its_head(tmp_path / "own")
+    opened = t.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "own")
+    prepared = method_named("head-only").prepare(opened, recipe_of("head-only"), task)
+    assert [each for each, parameter in prepared.named_parameters() if parameter.requires_grad] == [
+        "lm_head.weight"
+    ]
+    assert not shares_its_head(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

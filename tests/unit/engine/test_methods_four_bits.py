@@ -27,7 +27,7 @@ def test_apples_graphics_are_refused_before_start() -> None:
 def test_without_the_package_it_is_refused_with_what_to_do(
     bases: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.method_refusals.find_spec", lambda _name: None)
+    monkeypatch.setattr("engine.method_refusals.importlib.util.find_spec", lambda _name: None)
     model, task = open_base("decoder", bases / "decoder")
     with pytest.raises(UserError, match="pip install bitsandbytes") as refused:
         method_named("qlora").prepare(model, recipe_of("qlora"), task)

@@ -97,7 +97,7 @@ def test_it_learns_and_the_folder_opens_in_plain_transformers(
     steps = [event.train_loss for event in outside.events if isinstance(event, StepFinished)]
     assert steps[-1] < 0.5 * steps[0]
 
-    facts = {"labels": ["bad", "good"], "label_counts": [36, 36], "is_multi_label": False}
+    facts = {"labels": ["bad", "good"], "label_counts": [36, 36], "is_multi_label": False, "is_pair": False}
     assert saved_task(tmp_path / "final") == ("text-classification", facts)
     batch = parts.task.collate(parts.rows.val, range(3), "cpu")
     parts.model.eval()

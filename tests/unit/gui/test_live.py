@@ -151,6 +151,23 @@ def test_a_finished_run_says_what_it_gained(view):
     assert not view.state.resume_button.isVisible()
 
 
+def test_a_run_that_kept_its_best_weights_says_of_which_step(view):
+    run = live_run()
+    run.fold([Entry(RUN_ID, 999, "2026-03-01T10:20:00.000Z", m.RunFinished(120, "final", 0.7, 9.0, 0, 96))])
+    view.show_run(run)
+    kept = "The weights of step 96 were kept: its validation was the best."
+    assert view.state.told.text().endswith(kept)
+    assert view.log.lines[-1].endswith(kept)
+    last = m.RunFinished(120, "final", 0.7, 9.0, 0, 120)
+    assert event_words(last) == event_words(m.RunFinished(120, "final", 0.7, 9.0)) == "Finished after 9.0 s."
+
+
+def test_a_share_that_says_nothing_is_not_told():
+    told = event_words(m.DataPrepared(90, 10, 5000, 1.0, 0, 0, 10, 100, 1000))
+    assert "trained" not in told and "90 rows to train on" in told
+    assert "40 % of them trained" in event_words(m.DataPrepared(90, 10, 5000, 0.4, 0, 0, 10, 100, 1000))
+
+
 def test_the_log_tells_events_and_leaves_steps_to_the_plots(view):
     run = live_run()
     view.show_run(run)

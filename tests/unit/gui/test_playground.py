@@ -396,16 +396,18 @@ def test_every_text_is_translated(stage):
 # ------------------------------------------------------------------------------ models that do not write
 
 
-def load_as(stage: Stage, task: str) -> Any:
+def load_as(stage: Stage, task: str, *roles: str) -> Any:
     """The first column's model turns out to be for this task."""
     column = stage.panel.columns[0]
     _request, ticket = stage.player.asked[0]
-    stage.player.say(ticket, ModelLoaded("tiny", "Sorter", "Tiny BERT", 1000, False, 0.1, task))
+    stage.player.say(ticket, ModelLoaded("tiny", "Sorter", "Tiny BERT", 1000, False, 0.1, task, roles))
     return column
 
 
 def test_a_classifier_shows_its_labels_and_keeps_the_text(stage):
-    column = load_as(stage, "text-classification")
+    column = load_as(stage, "text-classification", "text")
+    assert stage.panel.prompt.other.isHidden()
+    assert column.prediction.note.text().startswith("Write a text below.")
     assert not stage.panel.settings_button.isEnabled() and stage.panel.inspector.isHidden()
     stage.send("The lamp is broken.")
     request, ticket = stage.player.asked[-1]
@@ -429,10 +431,55 @@ def test_a_reader_asks_for_the_question_and_its_text(stage):
     assert "Ann" in column.prediction.text.toPlainText()
 
 
+def test_a_model_of_pairs_asks_for_both_texts(stage):
+    column = load_as(stage, "text-classification", "text", "text_pair")
+    prompt = stage.panel.prompt
+    assert not prompt.other.isHidden() and "pair" in prompt.other.placeholderText()
+    assert column.prediction.note.text().startswith("Write the two texts")
+    prompt.set_text("A lamp shines.")
+    assert not prompt.send_button.isEnabled(), "one of the two is missing"
+    prompt.other.setPlainText("The lamp is on.")
+    prompt.send_button.click()
+    request, _ticket = stage.player.asked[-1]
+    assert request.inputs == {"text": "The lamp is on.", "text_pair": "A lamp shines."}
+
+
+def test_a_second_text_that_is_not_asked_for_any_more_is_not_sent(stage):
+    column = load_as(stage, "text-classification", "text", "text_pair")
+    stage.panel.prompt.other.setPlainText("Left behind.")
+    column._on_loaded("tiny", ModelLoaded("tiny", "S", "B", 1, False, 0.1, "text-classification", ("text",)))
+    assert stage.panel.prompt.other.isHidden()
+    stage.send("Alone.")
+    assert stage.player.asked[-1][0].inputs == {"text": "Alone."}
+
+
+def test_two_texts_are_compared_once_both_are_written(stage):
+    column = load_as(stage, "embedding", "first", "second")
+    prompt = stage.panel.prompt
+    prompt.set_text("Only one text")
+    assert not prompt.send_button.isEnabled()
+    assert column.prediction.note.text().startswith("Write two texts below.")
+    language.use("zh_CN")
+    try:
+        assert column.prediction.note.text().startswith("请在下方写两段文本")
+    finally:
+        language.use("en")
+    prompt.other.setPlainText("Another text")
+    prompt.send_button.click()
+    request, ticket = stage.player.asked[-1]
+    assert request.inputs == {"first": "Another text", "second": "Only one text"}
+    stage.player.say(ticket, Predicted("embedding", score=0.5))
+    assert column.prediction.note.text() == "Similarity: 0.500"
+
+
 def test_what_a_model_refuses_is_said_in_its_column(stage):
-    column = load_as(stage, "embedding")
-    stage.send("Only one text")
+    column = load_as(stage, "masked-lm", "text")
+    stage.send("Nothing is missing here")
     _request, ticket = stage.player.asked[-1]
-    stage.player.say(ticket, Failed("input-missing", "There is nothing to read yet. Give first."))
-    assert "nothing to read" in column.prediction.note.text()
+    stage.player.say(ticket, Failed("input-missing", "There is nothing to read yet. Give text."))
+    assert column.prediction.note.text().startswith("Write a text with [MASK]")
+    stage.send("Nothing is missing here")
+    _request, ticket = stage.player.asked[-1]
+    stage.player.say(ticket, Failed("model-unreadable", "The model could not be opened."))
+    assert "could not be opened" in column.prediction.note.text()
     assert not column.is_busy

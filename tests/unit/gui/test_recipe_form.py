@@ -213,3 +213,49 @@ def test_a_teacher_is_one_of_the_models_or_none(form):
     field.setCurrentIndex(0)
     field.activated.emit(0)
     assert form.recipe() == Recipe()
+
+
+# ------------------------------------------------------------------------------- texts of several lines
+
+POEM = "Write a poem:\n\n  The lamp\nis out."
+
+
+def test_prompts_of_several_lines_stay_as_they_were_written(form):
+    form.set_values({"sample_prompts": [POEM, "One line."]})
+    assert form.recipe().sample_prompts == (POEM, "One line.")
+    assert [box.text() for box in form.field("sample_prompts").boxes] == [POEM, "One line."]
+
+
+def test_prompts_are_added_and_removed(qtbot, form):
+    field = form.field("sample_prompts")
+    assert form.recipe().sample_prompts == () and not field.add_button.isEnabled()
+    qtbot.keyClicks(field.boxes[0].edit, "First")
+    qtbot.keyClick(field.boxes[0].edit, Qt.Key.Key_Return)
+    qtbot.keyClicks(field.boxes[0].edit, "line two")
+    field.add_button.click()
+    assert form.recipe().sample_prompts == ("First\nline two",), "an empty box is no prompt"
+    qtbot.keyClicks(field.boxes[1].edit, "Second")
+    assert form.recipe().sample_prompts == ("First\nline two", "Second")
+    assert "sample_prompts" in form.changed_keys
+    field.boxes[0].remove_button.click()
+    assert form.recipe().sample_prompts == ("Second",)
+    field.boxes[0].remove_button.click()
+    assert form.recipe().sample_prompts == () and len(field.boxes) == 1
+
+
+def test_a_box_grows_with_its_text_up_to_some_lines(form):
+    field = form.field("sample_prompts")
+    field.set_value(["one", "1\n2\n3", "\n".join(map(str, range(50)))])
+    low, higher, highest = (box.edit.height() for box in field.boxes)
+    assert low < higher < highest < 8 * field.boxes[0].edit.fontMetrics().lineSpacing()
+
+
+def test_what_is_kept_in_the_end_follows_early_stopping_until_it_is_chosen(form):
+    assert form.field("result").placeholderText() == "auto (The last weights)"
+    type_into(form, "early_stopping_patience", "2")
+    assert form.field("result").placeholderText() == "auto (The best weights)"
+    assert form.recipe().result is None
+    form.set_value("result", "last")
+    assert form.recipe().result == "last" and "result" in form.changed_keys
+    form.row("result").reset_button.click()
+    assert form.recipe().result is None

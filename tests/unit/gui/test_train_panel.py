@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from engine.messages import (
     MethodAdvice,
     PauseRun,
     ResumeRun,
+    RunEstimate,
     StopRun,
     ViewTokens,
 )
@@ -141,6 +143,22 @@ def test_the_estimate_and_the_tokens_follow_the_form(qtbot, stocked):
     qtbot.waitUntil(lambda: panel.setup.estimate.value("steps") == "2,000")
     assert panel.setup.estimate.problems.text() == "This is more memory than is free now."
     assert stocked.librarian.asked_of(EstimateRun)[-1].recipe["num_steps"] == 2000
+
+
+def test_an_estimate_of_a_classifier_tells_rows_and_labels_instead_of_trained_tokens(qtbot, stocked):
+    panel = shown(qtbot, stocked)
+    estimate = panel.setup.estimate
+    qtbot.waitUntil(lambda: estimate.value("share") == "57 %")
+    assert estimate.value("rows") == estimate.value("labels") == ""
+    sorting = RunEstimate(
+        9.0, 108, 1, 1, 0, 1, 1, 1.0, task="text-classification", num_train_rows=9003, num_labels=77
+    )
+    estimate._on_estimate(estimate._recipe, sorting)
+    assert estimate.value("share") == ""
+    assert (estimate.value("rows"), estimate.value("labels")) == ("9,003", "77")
+    answering = replace(sorting, task="question-answering", num_labels=0)
+    estimate._on_estimate(estimate._recipe, answering)
+    assert (estimate.value("share"), estimate.value("rows"), estimate.value("labels")) == ("", "9,003", "")
 
 
 def test_a_starter_brings_its_pinned_prompts_and_typed_ones_stay(qtbot, stocked):
