@@ -12,6 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.work import Shape
 from engine.data.library import DataLibrary
 from engine.home import Home
 from engine.loop import Training
@@ -92,6 +93,35 @@ def test_an_encoders_step_draws_few_numbers_and_tiles_nothing(reviews: Home, tmp
     assert calls["random_"] > 0
     assert not calls["bernoulli_"] and not calls["bernoulli"] and not calls["native_dropout"]
     assert not any("scaled_dot_product" in name for name in calls), calls
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_encoders_step_has_three_products_a_weight_and_no_more(
+    reviews: Home, tmp_path: Path, dtype: str
+) -> None:
+    """Six linear layers of a block with three products each (the lowest has no gradient of its own input to spare),
+    attention's two and four, pooler and classifier."""
+    run = classifier(reviews, tmp_path, Recorder(), method="full", model_dropout=0.1, dtype=dtype)
+    num_layers = run.model.config.num_hidden_layers
+    found = counted(run)
+    assert found.num_products <= num_layers * (6 * 3 + 2 + 4) + 2 * 3
+    assert found.calls["clone"] <= 8 * num_layers, (
+        "heads are brought together and apart, and nothing else is copied"
+    )
+
+
+def test_an_encoders_step_does_the_work_of_its_tokens_and_little_more(reviews: Home, tmp_path: Path) -> None:
+    """Rows of like length stand together: what padding adds stays below a tenth of the counted work."""
+    run = classifier(reviews, tmp_path, Recorder(), method="full", dtype="float32", micro_batch_size=4)
+    run._train_step(1)
+    lengths = [len(run.train_rows[place].input_ids) for micro in run.plan.step(2) for place in micro]
+    with FlopCounterMode(display=False) as counter:
+        run._train_step(2)
+    shape = Shape.of(run.model.config.to_dict())
+    width = run.model.config.hidden_size
+    heads = sum(6 * width * (width + run.model.config.num_labels) for _ in lengths)
+    needed = sum(shape.encoder_row(length) for length in lengths) + heads
+    assert counter.get_total_flops() <= 1.1 * needed
 
 
 def test_the_update_makes_no_copies_in_another_type(reviews: Home, tmp_path: Path) -> None:
