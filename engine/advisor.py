@@ -32,6 +32,7 @@ from engine.messages import AdvisedMethod, Failed, MethodAdvice
 from engine.method_refusals import refusal, shares_its_head
 from engine.model_folder import Progress, no_progress
 from engine.model_shape import ModelShape
+from engine.processes import known_of_model
 from engine.recipe import (
     BOTTLENECKS,
     GENERATIVE,
@@ -97,7 +98,7 @@ def advise_methods(home: Home, recipe: dict[str, Any], progress: Progress = no_p
     found = []
     for done, method in enumerate(METHODS):
         progress("measuring", done, len(METHODS), "")
-        resolved = _with_method(wish, method, rows)
+        resolved = _with_method(home, wish, method, rows)
         found.append(
             _advise(home, resolved, shape, rows, device=device, dtype=dtype, free=int(free), facts=facts)
         )
@@ -113,8 +114,9 @@ def _bare(recipe: Recipe) -> Recipe:
 def _with_method(home: Home, recipe: Recipe, method: str, rows: RowSample) -> Recipe:
     words = recipe.new_tokens or (A_NEW_WORD if method == "trainable-tokens" else ())
     return recipe.replace(method=method, new_tokens=words, learning_rate=None).resolved(
-        num_rows=rows.num_rows, num_cores=psutil.cpu_count() or 1, num_train_rows=rows.num_train_rows(recipe)
-    )
+        num_rows=rows.num_rows, num_cores=psutil.cpu_count() or 1, num_train_rows=rows.num_train_rows(recipe),
+        row_tokens=rows.usual_tokens, **known_of_model(home, recipe.model),
+    )  # fmt: skip
 
 
 def _advise(

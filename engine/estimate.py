@@ -31,6 +31,7 @@ from engine.messages import (
 from engine.method_refusals import optimizer_refusal, refusal, shares_its_head
 from engine.model_folder import Progress, no_progress, read_config
 from engine.model_shape import ModelShape, shape_of_folder, shape_of_starter
+from engine.processes import known_of_model
 from engine.recipe import GENERATIVE, TASKS_OF_KIND, Recipe
 from engine.row_sample import RowSample, sample_of_dataset, sample_of_starter
 from engine.supervised import bytes_text
@@ -71,8 +72,9 @@ def estimate_run(home: Home, recipe: dict[str, Any], progress: Progress = no_pro
     facts = measured(home)
     learn_from_runs(home)
     resolved = wish.resolved(
-        num_rows=rows.num_rows, num_cores=psutil.cpu_count() or 1, num_train_rows=rows.num_train_rows(wish)
-    )
+        num_rows=rows.num_rows, num_cores=psutil.cpu_count() or 1, num_train_rows=rows.num_train_rows(wish),
+        row_tokens=rows.usual_tokens, **known_of_model(home, wish.model),
+    )  # fmt: skip
     device = facts["device"] if wish.device == "auto" else wish.device
     dtype = facts["dtype"] if wish.dtype == "auto" else wish.dtype
     work = work_of(resolved, shape, rows)

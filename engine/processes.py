@@ -26,7 +26,14 @@ from engine.home import Home
 from engine.journal import JournalWriter, read_journal
 from engine.messages import RunCommand, RunCreated, from_json, to_json
 from engine.method_refusals import optimizer_refusal, refusal, shares_its_head
-from engine.recipe import WHOLE_MODEL_METHODS, Recipe, kind_of_config, num_pieces, settled_task
+from engine.recipe import (
+    WHOLE_MODEL_METHODS,
+    Recipe,
+    kind_of_config,
+    num_pieces,
+    settled_task,
+    usual_row_tokens,
+)
 
 log = logging.getLogger("tunebench.processes")
 
@@ -67,15 +74,23 @@ def resolve_recipe(home: Home, recipe: Recipe) -> Recipe:
     split_train = recipe.rows_of_split(split)[0] if split else None
     share = num_pieces(data["shape"], data["rows_kept"], data["num_bytes"], recipe.max_seq_len)
     per_row = share // max(1, data["rows_kept"])  # a long plain text is several rows
-    card = _read_card(home.models / recipe.model / "model.json") or {}
     frozen = recipe.resolved(
         num_rows=share,
         num_cores=psutil.cpu_count() or 1,
         num_train_rows=None if split_train is None else split_train * per_row,
-        num_parameters=int(card.get("num_parameters") or 0),
-        model_is_new=str(card.get("source", "")).startswith(MADE_HERE),
+        **known_of_model(home, recipe.model),
+        row_tokens=usual_row_tokens(data["rows_kept"], data["num_bytes"]),
     )
     return frozen.replace(name=frozen.name or f"{recipe.data} · {recipe.method}")
+
+
+def known_of_model(home: Home, model: str) -> dict[str, Any]:
+    """What `Recipe.resolved` asks of a model: its size, 0 where it is none of the library, and whether it is new."""
+    card = _read_card(home.models / model / "model.json") or {}
+    return {
+        "num_parameters": int(card.get("num_parameters") or 0),
+        "model_is_new": str(card.get("source", "")).startswith(MADE_HERE),
+    }
 
 
 def create_run(home: Home, recipe: Recipe) -> str:

@@ -88,8 +88,12 @@ def num_pieces(shape: str, num_rows: int, num_bytes: int, max_seq_len: int) -> i
     """About how many rows plain texts are cut into; the rows themselves where they are short or are no plain text."""
     if shape != "text" or not num_rows:
         return num_rows
-    tokens_per_row = num_bytes / num_rows / BYTES_PER_TOKEN
-    return num_rows * max(1, round(tokens_per_row / max_seq_len))
+    return num_rows * max(1, round(usual_row_tokens(num_rows, num_bytes) / max_seq_len))
+
+
+def usual_row_tokens(num_rows: int, num_bytes: int) -> float:
+    """About how many tokens a row of a data set has, by its size; 0 where there is nothing to go by."""
+    return num_bytes / num_rows / BYTES_PER_TOKEN if num_rows else 0.0
 
 
 ENCODERS = "bert|electra|mpnet|xlm|ernie|nomic"  # families by their model_type
@@ -128,9 +132,17 @@ GENERATIVE = ("causal-lm", "seq2seq")
 # What Simple mode's "effort" sets; everything else keeps its default.
 EFFORTS: dict[str, dict[str, Any]] = {
     "quick": {"num_epochs": 1.0},
-    "balanced": {"num_epochs": 3.0},
+    "balanced": {"num_epochs": None},
     "thorough": {"num_epochs": 6.0, "rank": 32, "alpha": 64.0},
 }
+
+# How long a run is where nobody says it. A few rows are too few steps in three rounds for an encoder's new head.
+USUAL_EPOCHS = 3.0
+FEWEST_STEPS, MOST_EPOCHS = 100, 10.0
+# Many long rows are more than a classifier needs to learn what there is: so many tokens, for a model of so many
+# parameters, are some five minutes of one core that multiplies bfloat16 (MiniLM, news of 400 words).
+CLASSIFIER_TOKENS, CLASSIFIER_PARAMETERS = 600_000, 22_700_000
+UNKNOWN_PARAMETERS = 45_000_000  # what a model is taken for that is none of the library
 
 # Learning rates that the field has settled on for small models, by method.
 DEFAULT_LEARNING_RATES = dict.fromkeys(METHODS, 5e-4) | {
@@ -220,9 +232,12 @@ class Recipe:
         group="simple", choices=METHODS,
     )  # fmt: skip
 
-    num_epochs: float = _setting(
-        3.0, "Epochs", "How often every training row is seen.", group="length", above=0, maximum=1000
-    )
+    num_epochs: float | None = _setting(
+        None, "Epochs",
+        "How often every training row is seen. Empty: three times; an encoder sees few rows more often, and a "
+        "classifier sees many long rows less often, so that it is done in some ten minutes on two cores.",
+        group="length", above=0, maximum=1000,
+    )  # fmt: skip
     num_steps: int | None = _setting(
         None, "Steps", "Optimiser steps; overrides the epochs.", group="length", minimum=1, maximum=10_000_000
     )
@@ -613,25 +628,30 @@ class Recipe:
 
     def resolved(
         self, *, num_rows: int, num_cores: int, num_train_rows: int | None = None, num_parameters: int = 0,
-        model_is_new: bool = False,
+        model_is_new: bool = False, row_tokens: float = 0.0,
     ) -> Recipe:  # fmt: skip
         """The recipe with every None chosen, for a data set of `num_rows` on a machine of `num_cores`.
 
         `num_train_rows` is given where the data set says itself which rows are trained on; `num_parameters` are the
-        model's, 0 where they are not known; `model_is_new` says that its weights are random still. The same input
-        gives the same recipe, always: this is what is frozen into a run.
+        model's, 0 where they are not known; `model_is_new` says that its weights are random still; `row_tokens` is
+        about the length of a row, 0 where it is not known. The same input gives the same recipe, always: this is what
+        is frozen into a run.
         """
         rows_per_step = self.micro_batch_size * self.gradient_accumulation_steps
         if num_train_rows is None:
             num_train_rows = self.num_train_rows(num_rows)
         steps_per_epoch = max(1, math.ceil(num_train_rows / rows_per_step))
-        num_steps = self.num_steps or max(1, round(self.num_epochs * steps_per_epoch))
-        every = max(1, math.ceil(num_steps / 10))
+        wished = self.num_epochs and max(1, round(self.num_epochs * steps_per_epoch))
+        most = math.inf if model_is_new else self._most_usual_steps(row_tokens, num_parameters)
+        num_steps = self.num_steps or wished or self._usual_steps(steps_per_epoch, most)
+        num_evals = 10
+        if num_steps >= most:  # then measuring must not take longer than learning
+            num_evals = self._affordable_evals(num_steps * rows_per_step, num_rows - num_train_rows)
+        every = max(1, math.ceil(num_steps / num_evals))
+        is_as_wished = self.num_epochs is not None and self.num_steps is None
         return self.replace(
             num_steps=num_steps,
-            num_epochs=self.num_epochs
-            if self.num_steps is None
-            else min(1000.0, num_steps / steps_per_epoch),
+            num_epochs=self.num_epochs if is_as_wished else min(1000.0, num_steps / steps_per_epoch),
             learning_rate=self.learning_rate or self._usual_learning_rate(num_parameters, model_is_new),
             warmup_steps=min(num_steps, math.ceil(num_steps * 0.05))
             if self.warmup_steps is None
@@ -645,6 +665,27 @@ class Recipe:
     def _usual_result(self) -> str:
         chose_best = self.early_stopping_patience is not None or self.best_by != FIELDS["best_by"].default
         return "best" if chose_best and self.validation_fraction else "last"
+
+    def _usual_steps(self, steps_per_epoch: int, most: float) -> int:
+        num_steps = max(1, round(USUAL_EPOCHS * steps_per_epoch))
+        if self.task in ENCODER_TASKS:
+            num_steps = max(num_steps, min(FEWEST_STEPS, round(MOST_EPOCHS * steps_per_epoch)))
+        return int(min(num_steps, most))
+
+    def _most_usual_steps(self, row_tokens: float, num_parameters: int) -> float:
+        """The most steps that a classifier takes unasked; without limit for what is quick or of unknown length."""
+        is_quick = self.method in ("head-only", "last-layers") or self.device in ("cuda", "mps")
+        if self.task not in CLASSIFIERS or not row_tokens or is_quick:
+            return math.inf
+        size = (num_parameters or UNKNOWN_PARAMETERS) / CLASSIFIER_PARAMETERS
+        per_row = min(row_tokens, self.max_seq_len) * max(size, 1.0)
+        num_rows = CLASSIFIER_TOKENS / per_row
+        return max(FEWEST_STEPS, round(num_rows / (self.micro_batch_size * self.gradient_accumulation_steps)))
+
+    @staticmethod
+    def _affordable_evals(num_trained: int, num_held_out: int) -> int:
+        """So many validations that about half as many rows are judged as are trained on; four to ten."""
+        return min(10, max(4, num_trained // (2 * max(1, num_held_out))))
 
     def _usual_learning_rate(self, num_parameters: int, model_is_new: bool) -> float:
         rate = DEFAULT_LEARNING_RATES[self.method]

@@ -29,7 +29,7 @@ from engine.data.labels import count_labels
 from engine.data.library import DataLibrary
 from engine.errors import UserError
 from engine.home import Home
-from engine.recipe import CLASSIFIERS, Recipe, kind_of_config, num_pieces, tasks_for
+from engine.recipe import CLASSIFIERS, Recipe, kind_of_config, num_pieces, tasks_for, usual_row_tokens
 from engine.starters import Starter, all_starters
 
 SAMPLE_ROWS = 200
@@ -53,6 +53,7 @@ class RowSample:
     split_rows: dict[str, int] = field(default_factory=dict)
     task: str = "causal-lm"  # what the rows were sampled for
     num_labels: int = 0  # of all rows; 0 for a task without labels
+    usual_tokens: float = 0.0  # a row's, by the size of the data set: what a run's length goes by
 
     def num_train_rows(self, recipe: Recipe) -> int:
         """Rows that a run trains on: those that the data set says, else what the recipe leaves."""
@@ -94,7 +95,10 @@ def sample_of_dataset(home: Home, recipe: Recipe, model: Path | None) -> RowSamp
     else:
         sample = _from_texts(num_rows, texts, load_tokenizer(model), recipe)
     num_labels = len(count_labels(dataset)) if task in CLASSIFIERS else 0
-    return replace(sample, split_rows=dataset.info.split_rows, task=task, num_labels=num_labels)
+    usual = usual_row_tokens(len(dataset), dataset.info.num_bytes)
+    return replace(
+        sample, split_rows=dataset.info.split_rows, task=task, num_labels=num_labels, usual_tokens=usual
+    )
 
 
 def sample_of_starter(recipe: Recipe) -> RowSample:

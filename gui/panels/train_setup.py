@@ -231,7 +231,7 @@ class SetupView(QWidget):
             return
         values = self.form.values()
         info = self._data.get(str(values.get("data")))
-        self.form.set_num_rows(info.rows_kept if info else None)
+        self.form.set_num_rows(info.rows_kept if info else None, info.num_bytes if info else 0)
         model = self._models.get(str(values.get("model")))
         is_new = model is not None and model.source.startswith(MADE_HERE)
         self.form.set_model(model.num_parameters if model else 0, is_new)

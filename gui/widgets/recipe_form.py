@@ -18,7 +18,7 @@ from PySide6.QtCore import QSettings, Signal
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from engine.metrics import METRICS, figures_of_validation
-from engine.recipe import EFFORTS, FIELDS, Problem, Recipe, RecipeError
+from engine.recipe import EFFORTS, FIELDS, Problem, Recipe, RecipeError, usual_row_tokens
 from gui.icons import set_icon
 from gui.recipe_words import METHOD_TIPS, METHOD_WORDS, WORDS, recipe_word
 from gui.widgets.form import Form, FormRow
@@ -76,6 +76,7 @@ class RecipeForm(QWidget):
         self._rows: dict[str, FormRow] = {}
         self._groups: dict[str, _Group] = {}
         self._num_rows: int | None = None
+        self._num_bytes = 0
         self._num_parameters, self._model_is_new = 0, False
         self._tasks: tuple[str, ...] = ()
         self.problems: tuple[Problem, ...] = ()
@@ -131,10 +132,10 @@ class RecipeForm(QWidget):
             field.set_choices(choices)
         self.refresh()
 
-    def set_num_rows(self, num_rows: int | None) -> None:
-        """How many rows the data set has: automatic numbers of steps follow from it. None while unknown."""
-        if num_rows != self._num_rows:
-            self._num_rows = num_rows
+    def set_num_rows(self, num_rows: int | None, num_bytes: int = 0) -> None:
+        """How many rows the data set has, None while unknown, and its size: automatic numbers of steps follow."""
+        if (num_rows, num_bytes) != (self._num_rows, self._num_bytes):
+            self._num_rows, self._num_bytes = num_rows, num_bytes
             self.refresh()
 
     def set_model(self, num_parameters: int, is_new: bool) -> None:
@@ -296,6 +297,7 @@ class RecipeForm(QWidget):
         chosen = meant.resolved(
             num_rows=self._num_rows or 1, num_cores=os.cpu_count() or 1, num_parameters=self._num_parameters,
             model_is_new=self._model_is_new,
+            row_tokens=usual_row_tokens(self._num_rows or 0, self._num_bytes),
         ).to_dict()  # fmt: skip
         without_rows = ("learning_rate", "num_threads", "result")
         known = chosen if self._num_rows else {key: chosen[key] for key in without_rows}
@@ -377,11 +379,22 @@ class RecipeForm(QWidget):
             return tr("{count} steps, set under Advanced.", count=plain(steps))
         if plain(epochs) != plain(preset["num_epochs"]):
             return tr("{count} epochs, set under Advanced.", count=plain(epochs))
+        if epochs is None:
+            return self._usual_sentence()
         if float(epochs) == 1:
             return tr("Every row once: a first look.")
         if "rank" in preset and self._fields["method"].value() == "lora":
             return tr("Every row {count} times, with a wider adapter.", count=plain(epochs))
         return tr("Every row {count} times.", count=plain(epochs))
+
+    def _usual_sentence(self) -> str:
+        epochs = self._automatic().get("num_epochs")
+        if epochs is None:
+            return tr("Every row about three times; more often where rows are few.")
+        if epochs < 1:
+            sentence = "About {percent} % of the rows: enough where they are so many."
+            return tr(sentence, percent=round(100 * epochs))
+        return tr("Every row {count} times.", count=f"{epochs:.2g}")
 
     def _own_name(self) -> str:
         """What the run is called if nobody names it."""
