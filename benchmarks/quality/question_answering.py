@@ -1,9 +1,11 @@
 """Does tuning pay for Chinese question answering: F1 on held-out questions, before and after.
 
     python -m benchmarks.quality.question_answering --sentences 3 --set num_steps=150
+    python -m benchmarks.quality.question_answering --defaults --json result.json
 
 The model and the data lie in ../shared. With `--sentences N` a passage is only the answer's sentence and its
-neighbours, N in all, which trains in minutes on one core; without it, passages are whole.
+neighbours, N in all, which trains in minutes on one core; without it, passages are whole. With `--defaults` nothing is
+set but model, data and what `--set` says.
 """
 
 from __future__ import annotations
@@ -12,14 +14,17 @@ import argparse
 import json
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.machine import machine
 from engine.assemble import assemble
 from engine.data.library import DataLibrary
+from engine.device import choose_dtype
 from engine.home import Home
 from engine.messages import EvalFinished, StepFinished
 from engine.recipe import Recipe
@@ -83,6 +88,8 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--defaults", action="store_true")
+    parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     with tempfile.TemporaryDirectory() as folder:
@@ -91,15 +98,41 @@ def main() -> None:
         rows = [json.dumps(row, ensure_ascii=False) for row in questions(asked.sentences)]
         file.write_text("\n".join(rows), encoding="utf-8")
         DataLibrary(home).import_files([str(file)], "questions")
-        wished = {**SETTINGS, **dict(each.split("=", 1) for each in asked.set)}
+        settings = {} if asked.defaults else SETTINGS
+        wished = {**settings, **dict(each.split("=", 1) for each in asked.set)}
         fixed = {"task": "question-answering", "model": str(MODEL), "data": "questions"}
         recipe = Recipe.from_dict(fixed | wished).resolved(num_rows=len(rows), num_cores=asked.threads)
-        parts = assemble(home, recipe, device="cpu", dtype=recipe.dtype)
+        parts = assemble(home, recipe, device="cpu", dtype=choose_dtype(recipe.dtype, "cpu"))
         print(f"{len(parts.rows.train)} rows to train, {len(parts.rows.val)} to judge", flush=True)
-        outside = Printer()
+        outside, started, worked = Printer(), time.monotonic(), time.process_time()
         parts.training(Path(folder) / "run", outside).run(None)
     before, after = (each.metrics["f1"] for each in (outside.evaluations[0], outside.evaluations[-1]))
     print(f"F1 {before:.3f} -> {after:.3f} ({after / max(before, 1e-9):.1f} times)")
+    if asked.json:
+        result = {
+            "passages": f"{asked.sentences} sentences" if asked.sentences else "whole", "model": MODEL.name,
+            "set": wished, "recipe": _chosen(recipe), "train_rows": len(parts.rows.train),
+            "held_out_rows": len(parts.rows.val),
+            "f1_by_step": {each.step: each.metrics["f1"] for each in outside.evaluations},
+            "exact_match_by_step": {each.step: each.metrics.get("exact_match") for each in outside.evaluations},
+            "untrained_f1": before, "f1": after, "seconds": round(time.monotonic() - started),
+            "processor_seconds": round(time.process_time() - worked), "machine": machine(),
+        }  # fmt: skip
+        asked.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _chosen(recipe: Recipe) -> dict[str, Any]:
+    keys = [
+        "method",
+        "num_steps",
+        "num_epochs",
+        "learning_rate",
+        "micro_batch_size",
+        "max_seq_len",
+        "dtype",
+        "seed",
+    ]
+    return {key: getattr(recipe, key) for key in keys}
 
 
 if __name__ == "__main__":
