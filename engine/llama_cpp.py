@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import ctypes
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +28,8 @@ from engine.gguf_model import check_head
 from engine.messages import ChatMessage, Generated, SamplingSettings
 
 FIRST_CONTEXT = 2048  # tokens that there is room for at first; all that a model reads may take many GB
-LOG_ERROR = 3  # a level of llama.cpp's log
+FUNCTION = re.compile(r"^\w+: ")  # of llama.cpp, before what it says
+LOG_ERROR = 4  # a level of llama.cpp's log
 _said: deque[str] = deque(maxlen=20)  # what llama.cpp said of its last errors
 _kept: list[Any] = []  # its log writes through this as long as the process lives
 
@@ -289,7 +291,7 @@ def _bindings() -> Any:
 
 def _take_log(level: int, text: bytes, _data: Any) -> None:
     if level == LOG_ERROR:
-        _said.append(text.decode("utf-8", "replace").strip())
+        _said.append(FUNCTION.sub("", text.decode("utf-8", "replace").strip()))
 
 
 def _open(path: Path, context: int) -> Any:
