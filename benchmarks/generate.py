@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks.compare import Asked, Claim, Figures, Possible, Record, take_turns
+from benchmarks.llama_cpp import LlamaCpp
 from benchmarks.machine import machine_with_rates
 from benchmarks.own_home import borrowed, home_with
 from engine.generate import Generator
@@ -50,13 +51,22 @@ def measure(asked: Asked) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         bench = Bench(borrowed(Path(place), library, (MODEL,)))
         possible = Possible("tokens_per_second", bench.num_weight_bytes(), "memory_bytes_per_second")
-        record = Record(asked, CLAIMS, machine_with_rates(asked.num_threads), possible)
+        mark = LlamaCpp(asked.gguf, Path(place), num_threads=asked.num_threads)
+        claims = (*CLAIMS, *mark.claims())
+        record = Record(asked, claims, machine_with_rates(asked.num_threads), possible)
         record.note(peer=PEER, new_tokens=NEW_TOKENS, work_per_unit=possible.work)
         bench.warm_up()
-        take_turns(record, asked.num_runs, lambda side, _number: bench.turn(side, 1))
+        take_turns(record, asked.num_runs, lambda side, _number: beside(mark, side, bench.turn(side, 1)))
         take_turns(record, asked.num_runs, lambda side, _number: bench.turn(side, 16))
         record.note(same_texts={str(batch): bench.same_texts(batch) for batch in (1, 16)})
+        column = mark.column(record.result()["theirs"])
+        record.note(llama_cpp=column, llama_cpp_missing=mark.missing or None)
     return record.finish()
+
+
+def beside(mark: LlamaCpp, side: str, figures: Figures) -> Figures:
+    """A turn's figures with llama.cpp's turn after it, which takes the peer's place in parts of its own."""
+    return figures | (mark.ours(figures) if side == "ours" else mark.turn(QUESTIONS[:4], NEW_TOKENS))
 
 
 class Bench:

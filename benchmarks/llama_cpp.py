@@ -11,8 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from benchmarks.compare import Claim, Figures
 from engine.llama_cpp import GgufGenerator
 from engine.messages import ChatMessage, SamplingSettings
+
+KINDS = ("tokens_per_second", "first_token_s")
 
 
 class LlamaCpp:
@@ -22,44 +25,52 @@ class LlamaCpp:
         """`work` is an empty folder for the file in bfloat16."""
         self.missing = ""
         self._models: dict[str, GgufGenerator] = {}
-        self._runs: dict[str, list[dict[str, float]]] = {}
         if gguf is None:
             self.missing = "No GGUF file was named: --gguf FILE."
         elif find_spec("llama_cpp") is None:
             self.missing = 'llama.cpp is not installed: pip install "tunebench[llama-cpp]"'
         else:
-            self._models = {"as_it_lies": GgufGenerator.load(gguf)}
+            self._models["as_it_lies"] = GgufGenerator.load(gguf)
             self._models["bfloat16"] = GgufGenerator.load(in_bfloat16(gguf, work / "bfloat16.gguf"))
-        for name, model in self._models.items():
+        for model in self._models.values():
             model.num_threads = num_threads
-            self._runs[name] = []
             model.reply([ChatMessage("user", "Hello?")], SamplingSettings(temperature=0.0, max_new_tokens=4))
 
-    def turn(self, questions: Sequence[str], new_tokens: int) -> None:
-        """Have each file answer each question once."""
+    def claims(self) -> list[Claim]:
+        """A part of the row for each file; without a limit, for it is the mark and not the peer."""
+        return [
+            Claim(figure(name), None, part=f"the mark, {name.replace('_', ' ')}", peer=f"llama.cpp, {model.title}")
+            for name, model in self._models.items()
+        ]  # fmt: skip
+
+    def turn(self, questions: Sequence[str], new_tokens: int) -> Figures:
+        """Each file's tokens a second, and seconds to the first, over all questions."""
         settings = SamplingSettings(temperature=0.0, max_new_tokens=new_tokens)
+        found: Figures = {}
         for name, model in self._models.items():
             replies = [model.reply([ChatMessage("user", asked)], settings) for asked in questions]
-            self._runs[name].append({
-                "tokens_per_second": sum(r.num_new_tokens for r in replies) / sum(r.seconds for r in replies),
-                "first_token_s": statistics.median(reply.first_token_s for reply in replies),
-            })  # fmt: skip
+            found[figure(name)] = sum(r.num_new_tokens for r in replies) / sum(r.seconds for r in replies)
+            firsts = [reply.first_token_s for reply in replies]
+            found[figure(name, "first_token_s")] = statistics.median(firsts)
+        return found
 
-    def result(self, ours: Sequence[float]) -> dict[str, Any] | None:
-        """Medians of each file with all its runs, and `ratios`: ours over its tokens/s, turn by turn; None without."""
+    def ours(self, figures: Figures) -> Figures:
+        """Our own figures of a turn under the names of the files' figures, so that they make pairs."""
+        return {figure(name, kind): figures[kind] for name in self._models for kind in KINDS}
+
+    def column(self, theirs: Figures) -> dict[str, Any] | None:
+        """What each file did, out of the medians of the turns; None where `missing` says why."""
         if not self._models:
             return None
-        found = {}
-        for name, runs in self._runs.items():
-            rates = [run["tokens_per_second"] for run in runs]
-            found[name] = {
-                "file": self._models[name].title,
-                "tokens_per_second": statistics.median(rates),
-                "first_token_s": statistics.median(run["first_token_s"] for run in runs),
-                "ratios": [mine / its for mine, its in zip(ours, rates, strict=False)],
-                "runs": runs,
-            }
-        return found
+        return {
+            name: {"file": model.title} | {kind: theirs.get(figure(name, kind)) for kind in KINDS}
+            for name, model in self._models.items()
+        }
+
+
+def figure(name: str, kind: str = "tokens_per_second") -> str:
+    """What a file's figure is called among those of a turn."""
+    return f"llama_cpp_{name}_{kind}"
 
 
 def in_bfloat16(source: Path, target: Path) -> Path:

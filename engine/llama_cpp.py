@@ -51,7 +51,7 @@ class GgufGenerator:
         self._vocab = self._cpp.llama_model_get_vocab(llm.model)
         self.title = path.name
         self.seconds = seconds
-        self.num_threads = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+        self.num_threads = _num_threads()
         self.num_parameters = int(self._cpp.llama_model_n_params(llm.model))
         self.context = int(self._cpp.llama_model_n_ctx_train(llm.model))
         begin, end = self._text_of(llm.token_bos()), self._text_of(llm.token_eos())
@@ -287,6 +287,13 @@ def _bindings() -> Any:
         _kept.append(llama_cpp.llama_log_callback(_take_log))
         llama_cpp.llama_log_set(_kept[0], ctypes.c_void_p(0))
     return llama_cpp
+
+
+def _num_threads() -> int:
+    """As many as torch would take. llama.cpp's threads wait for each other without sleep: more than there are cores for
+    make it many times slower."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdecimal() and int(wanted) else psutil.cpu_count(logical=False) or 1
 
 
 def _take_log(level: int, text: bytes, _data: Any) -> None:

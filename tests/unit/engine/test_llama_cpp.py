@@ -28,7 +28,9 @@ def gguf(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def llama(gguf: Path) -> GgufGenerator:
     pytest.importorskip("llama_cpp")
-    return GgufGenerator.load(gguf)
+    made = GgufGenerator.load(gguf)
+    made.num_threads = 1
+    return made
 
 
 def test_without_the_bindings_one_sentence_says_how_to_get_them(gguf, monkeypatch):
