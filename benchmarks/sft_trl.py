@@ -58,7 +58,7 @@ def main(library: Path, work: Path, out: Path, num_steps: int, row: str, variant
     # Only what both sides must share is set: steps, rate, schedule, batch; no reports, no saving on the way.
     settings = trl.SFTConfig(  # type: ignore[attr-defined]
         output_dir=str(out / "trl"), max_steps=num_steps, per_device_train_batch_size=BATCH_SIZE,
-        learning_rate=LEARNING_RATES[row], lr_scheduler_type="cosine", warmup_steps=WARMUP_STEPS,
+        learning_rate=LEARNING_RATES[row], lr_scheduler_type="cosine", warmup_steps=min(WARMUP_STEPS, num_steps),
         logging_steps=1, save_strategy="no", report_to="none", use_cpu=True, **SETTINGS[variant],
     )  # fmt: skip
     lora = LoraConfig(r=RANK, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")

@@ -119,9 +119,8 @@ def _found(claim: Result) -> str:
     if claim["num_turns"] > 1:
         text += f" ({number(value['min'])} to {number(value['max'])})"
     if claim["measure"] == "ratio":
-        text += (
-            f"; {number(claim['ours'])} and {number(claim['theirs'])} {_unit_of(claim['figure'])}".rstrip()
-        )
+        scale, unit = _unit_of(claim["figure"])
+        text += f"; {number(claim['ours'] * scale)} and {number(claim['theirs'] * scale)} {unit}".rstrip()
     elif claim["theirs"] is not None:
         text += f"; peer {number(claim['theirs'])}"
     return text
@@ -201,10 +200,13 @@ def _range(rates: Sequence[Result], name: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _unit_of(figure: str) -> str:
+def _unit_of(figure: str) -> tuple[float, str]:
+    """How much of a figure's own unit the table's one is, and its name."""
     if figure.endswith("_per_second"):
-        return "tokens/s" if "tokens" in figure else "rows/s"
-    return "s" if figure.endswith(("_s", "seconds")) else "bytes" if figure.endswith("_bytes") else ""
+        return 1.0, "tokens/s" if "tokens" in figure else "rows/s"
+    if figure.endswith("_bytes"):
+        return 1e-9, "GB"
+    return 1.0, "s" if figure.endswith(("_s", "seconds")) else ""
 
 
 def number(value: float) -> str:

@@ -121,7 +121,7 @@ def _flood(work: Path, seconds: float) -> Figures:
     home = _home(work, "train")
     writer = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.window_flood", str(home.run(FLOOD_RUN)), str(EVENTS_PER_SECOND),
-         str(seconds + 10)],
+         str(CHILD_TIMEOUT_S)],  # the window may need long to start on a busy machine; it is ended below
         cwd=PROGRAM, env=_environment(),
     )  # fmt: skip
     try:
