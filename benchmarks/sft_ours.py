@@ -18,8 +18,8 @@ def main(library: Path, work: Path, out: Path, num_steps: int, row: str, _varian
     recipe = Recipe(
         model=STARTER, num_steps=num_steps, learning_rate=LEARNING_RATES[row],
         method="full" if row == "sft-full" else "lora",
-        warmup_steps=min(WARMUP_STEPS, num_steps), schedule="cosine", validation_fraction=0.0, eval_every_steps=num_steps,
-        save_every_steps=num_steps, sample_max_new_tokens=1,
+        warmup_steps=min(WARMUP_STEPS, num_steps), schedule="cosine", validation_fraction=0.0,
+        eval_every_steps=num_steps, save_every_steps=num_steps, sample_max_new_tokens=1,
     )  # fmt: skip
     steps = marks_of(train(library, work, out, recipe), StepFinished)
     # Both sides leave out the first step, which warms up.
