@@ -145,9 +145,9 @@ def _verdict(claim: Result) -> str:
         judged = value["min"] if claim["better"] == "higher" else value["max"]
     if claim["reached"]:
         return f"{name}reached" + (f" ({number(judged)})" if name else "")
-    short = judged / limit - 1
+    short = 100 * abs(judged / limit - 1)
     direction = "short by" if claim["better"] == "higher" else "over by"
-    return f"{name}**not reached**, {direction} {100 * abs(short):.2g} %"
+    return f"{name}**not reached**, {direction} {f'{short:.0f}' if short >= 10 else f'{short:.2g}'} %"
 
 
 def _memory(result: Result) -> str:
@@ -176,14 +176,18 @@ def _machines(results: Sequence[Result]) -> list[str]:
     for result in results:
         if "machine" in result:
             lines.setdefault(_machine(result["machine"]), []).append(result["row"])
-    rates = [result["machine"] for result in results if "bfloat16_flops" in result.get("machine", {})]
+    rates: dict[int, list[Result]] = {}
+    for result in results:
+        if "bfloat16_flops" in result.get("machine", {}):
+            rates.setdefault(result["num_threads"], []).append(result["machine"])
     told = [f"{machine} ({', '.join(f'`{row}`' for row in rows)})" for machine, rows in lines.items()]
     text = ["", "Machine: " + "; ".join(told) + "."] if told else []
-    if rates:
+    for num_threads, found in sorted(rates.items()):
         text[-1] += (
-            " What it can do, measured beside the rows: products in bfloat16 "
-            f"{_range(rates, 'bfloat16_flops')} GFLOP/s, in float32 {_range(rates, 'float32_flops')}; "
-            f"a copy past the caches {_range(rates, 'memory_bytes_per_second')} GB/s, read and written."
+            f" What it can do with {num_threads} thread{'s' * (num_threads > 1)}, measured beside the rows: "
+            f"products in bfloat16 {_range(found, 'bfloat16_flops')} GFLOP/s, "
+            f"in float32 {_range(found, 'float32_flops')}; "
+            f"a copy past the caches {_range(found, 'memory_bytes_per_second')} GB/s, read and written."
         )
     return text
 
