@@ -31,7 +31,9 @@ class LlamaCpp:
             self.missing = 'llama.cpp is not installed: pip install "tunebench[llama-cpp]"'
         else:
             self._models["as_it_lies"] = GgufGenerator.load(gguf)
-            self._models["bfloat16"] = GgufGenerator.load(in_bfloat16(gguf, work / "bfloat16.gguf"))
+            self._models["bfloat16"] = GgufGenerator.load(
+                in_bfloat16(gguf, work / f"{gguf.stem} in bfloat16.gguf")
+            )
         for model in self._models.values():
             model.num_threads = num_threads
             model.reply([ChatMessage("user", "Hello?")], SamplingSettings(temperature=0.0, max_new_tokens=4))

@@ -13,6 +13,7 @@ import ctypes
 import os
 import re
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -47,8 +48,8 @@ class GgufGenerator:
 
     def __init__(self, path: Path, llm: Any, seconds: float) -> None:
         self._cpp = _bindings()
-        self._path, self._llm = path, llm
-        self._vocab = self._cpp.llama_model_get_vocab(llm.model)
+        self._path = path
+        self._take(llm)
         self.title = path.name
         self.seconds = seconds
         self.num_threads = _num_threads()
@@ -143,10 +144,16 @@ class GgufGenerator:
         """See to it that the context holds so many tokens; a bigger one replaces it, and the old one goes last."""
         if num_tokens > self._llm.n_ctx():
             bigger = _open(self._path, min(self.context, 1 << (num_tokens - 1).bit_length()))
-            self._llm.close()
-            self._llm = bigger
-            self._vocab = self._cpp.llama_model_get_vocab(bigger.model)
+            self._close()
+            self._take(bigger)
         self._cpp.llama_set_n_threads(self._llm.ctx, self.num_threads, self.num_threads)
+
+    def _take(self, llm: Any) -> None:
+        """Use this model from now on. It is freed with its owner or before the interpreter ends, when the bindings' own
+        way of freeing it fails with a traceback."""
+        self._llm = llm
+        self._vocab = self._cpp.llama_model_get_vocab(llm.model)
+        self._close = weakref.finalize(self, llm.close)
 
     def _prefill(self, prompt: list[int], should_stop: Callable[[], bool] | None) -> bool:
         """Read the prompt, a batch at a time; False if it was told to stop in between."""

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.tiny_gguf import write_tiny_gguf
+from tests.unit.cli.conftest import program
 
 
 @pytest.fixture
@@ -30,3 +31,10 @@ def test_a_gguf_file_answers_and_its_speed_is_said(say, gguf):
     words = say("generate", gguf, "--prompt", "Hello", "--max-new-tokens", "5")
     assert words.out.strip() == said.json["text"].strip()
     assert "the first after" in words.err
+
+
+def test_the_program_ends_without_a_traceback(home, gguf):
+    pytest.importorskip("llama_cpp")
+    done = program("generate", gguf, "--prompt", "Hello", "--max-new-tokens", "2", "--home", str(home.root))
+    assert done.code == 0
+    assert "Traceback" not in done.err

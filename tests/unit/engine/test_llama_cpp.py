@@ -147,4 +147,9 @@ def test_room_for_a_longer_text_is_made_when_it_is_needed(tiny_model, tmp_path, 
     monkeypatch.setattr("engine.llama_cpp.FIRST_CONTEXT", 256)
     grown = GgufGenerator.load(path)
     assert grown.reply(HELLO, GREEDY).num_prompt_tokens < 256
+    before = grown._llm
     assert grown.reply(long, GREEDY).text == at_once.text
+    assert before.model is None, "the smaller one is freed"
+    again = grown._llm
+    del grown
+    assert again.model is None, "as is the bigger one with its owner"
