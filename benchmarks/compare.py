@@ -109,8 +109,10 @@ class Record:
         return self.result()
 
     def save(self) -> None:
-        if self._asked.path is not None:
-            write_json(self._asked.path, self.result())
+        """Before the first turn nothing is known, so that an older file stays until then."""
+        path = self._asked.path
+        if path is not None and (any(self._runs.values()) or not path.exists()):
+            write_json(path, self.result())
 
     def result(self) -> dict[str, Any]:
         """What is known so far; every row has the same keys."""

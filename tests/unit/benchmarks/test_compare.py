@@ -67,6 +67,16 @@ def test_every_turn_is_on_disk_before_the_next_begins(tmp_path: Path) -> None:
     assert len(seen) == 6 and not list(tmp_path.glob("*.part"))
 
 
+def test_an_older_file_stays_until_the_first_turn_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "row.json"
+    path.write_text('{"row": "older"}', encoding="utf-8")
+    growing = record(path)
+    growing.note(tried={})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"row": "older"}
+    growing.add("ours", 0, speed("ours", 0))
+    assert json.loads(path.read_text(encoding="utf-8"))["row"] == "row"
+
+
 def test_an_interrupted_run_keeps_its_turns(tmp_path: Path) -> None:
     path = tmp_path / "row.json"
 
