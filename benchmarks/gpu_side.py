@@ -26,7 +26,7 @@ from benchmarks.gpu_shapes import RANK, SHAPES
 from engine.batches import BatchPlan
 
 LEARNING_RATE = 1e-4
-STEPS, WARM_UP = 16, 4
+STEPS, WARM_UP = 12, 4
 NEW_TOKENS = 128
 PROMPT_TOKENS = 64
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

@@ -81,7 +81,7 @@ def _work(folder: Path, rows: list[dict[str, str]], rank: int | None) -> float:
 _LORA = training.TrainingRow(
     name="sft-lora", starter=STARTER, unit="tokens", limit=6.0, peers=("defaults",), library="trl",
     ours="benchmarks.sft_ours", theirs="benchmarks.sft_trl", judge="benchmarks.sft_judge",
-    make_rows=mixed_rows, work=lora_work, num_held_out=32, batch_size=BATCH_SIZE, num_steps=12, num_trial_steps=3,
+    make_rows=mixed_rows, work=lora_work, num_held_out=32, batch_size=BATCH_SIZE, num_steps=10, num_trial_steps=3,
     has_memory_limit=True,
 )  # fmt: skip
 _EXPERT = replace(_LORA, name="sft-lora-expert", limit=2.5, peers=EXPERTS, has_memory_limit=False)
