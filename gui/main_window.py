@@ -27,6 +27,7 @@ from PySide6.QtWidgets import (
 )
 
 from engine.home import Home
+from engine.processes import is_alive
 from gui.garbage import GarbageCollector
 from gui.icons import app_icon
 from gui.live_run import LiveRun
@@ -261,9 +262,10 @@ class MainWindow(QMainWindow):
         self._banner.show()
         self.errors.show_error(error)
 
-    def _on_run_started(self, _run_id: str) -> None:
+    def _on_run_started(self, run_id: str) -> None:
         settings = self.workbench.settings
-        if not settings.value("window/told_that_runs_go_on", False, type=bool):
+        is_told = settings.value("window/told_that_runs_go_on", False, type=bool)
+        if not is_told and is_alive(self.workbench.home.run(run_id)):  # not one that is only looked at
             settings.setValue("window/told_that_runs_go_on", True)
             self.toast.say(tr("You can close this window: the run goes on, and the next window finds it."))
         self._write_title()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Container
 
 import shiboken6
 from PySide6.QtCore import QPoint, Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
@@ -35,7 +36,9 @@ from gui.workbench import Workbench
 
 SMOOTHING_KEY = "train/smoothing"
 DEFAULT_SMOOTHING = 60  # hundredths
-MOST_FIGURES = 3
+MOST_FIGURES, MOST_IN_LITTLE_ROOM = 3, 2
+ROOM_FOR_MOST = 520  # width of a plot whose legend has room for so many
+ROOM_FOR_ALL = 620  # with less height, the figures take the place of memory and processor
 
 Points = tuple[Array, Array]
 
@@ -55,6 +58,7 @@ class LiveView(QWidget):
         self._run: LiveRun | None = None
         self._curves: Curves | None = None
         self._smoothed: tuple[int, int, float] = (0, 0, 0.0)
+        self._num_offered = 0
         self.state = StateLine()
         self.numbers = RunNumbers()
         self.timeline = SampleTimeline()
@@ -101,7 +105,7 @@ class LiveView(QWidget):
             "memory_bytes": Plot("Memory", soon, amount_bytes, **zero),
             "load": Plot("Processor", soon, _percent, small=True, from_zero=True, ceiling=100),
         }
-        grid = QGridLayout()
+        grid = self._grid = QGridLayout()
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setSpacing(8)
         for place, plot in enumerate(self.small.values()):
@@ -186,9 +190,28 @@ class LiveView(QWidget):
         if len(gpu[0]):
             load.append(Curve("gpu_percent", "GPU", *gpu, series=1))
         self.small["load"].show_curves(load, x_end=end)
-        figures = figure_curves(self._run.series, self._curves.of)
+        figures = figure_curves(self._run.series, self._curves.of)[: self._most_figures()]
+        self._num_offered = self._most_figures()
         self.figures.setVisible(bool(figures))
         self.figures.show_curves(figures, x_end=end)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Three rows of small plots in a low window are three stripes; the memory stands among the numbers too."""
+        fits = self.figures.isHidden() or self.height() >= ROOM_FOR_ALL
+        for name in ("memory_bytes", "load"):
+            self.small[name].setVisible(fits)
+        self._grid.setRowStretch(1, int(fits))
+
+    def _most_figures(self) -> int:
+        """How many the legend can name; the others are in the report."""
+        return MOST_FIGURES if self._across.sizes()[1] >= ROOM_FOR_MOST else MOST_IN_LITTLE_ROOM
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._make_room()
+        if self._run is not None and self._most_figures() != self._num_offered:
+            self._draw()
 
     def _loss_curves(self) -> list[Curve]:
         assert self._curves is not None

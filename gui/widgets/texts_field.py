@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import QEvent, QObject, Qt, Signal
-from PySide6.QtGui import QFontMetrics
+from PySide6.QtCore import QEvent, QObject, Qt, QTimer, Signal
+from PySide6.QtGui import QFontMetrics, QTextBlock
 from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
 
 from gui.widgets.fields import mark_wrong
@@ -16,7 +16,7 @@ from gui.widgets.page import button, icon_button
 from gui.words import language, tr
 
 MAX_LINES = 6  # a longer text scrolls
-FRAME = 14  # above and below the lines
+FRAME = 12  # what the look puts above and below the document, its own margins aside
 
 
 class TextsField(QWidget):
@@ -109,12 +109,19 @@ class TextsField(QWidget):
         self.add_button.setEnabled(bool(self.boxes and self.boxes[-1].text().strip()))
 
 
+class _Edit(QPlainTextEdit):
+    def lines_of(self, block: QTextBlock) -> int:
+        """Into how many lines a paragraph is broken at the present width."""
+        self.blockBoundingRect(block)
+        return max(1, block.layout().lineCount())
+
+
 class TextBox(QWidget):
     """One text, and the button that takes it away."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.edit = QPlainTextEdit(text)
+        self.edit = _Edit(text)
         self.edit.setTabChangesFocus(True)
         self.edit.installEventFilter(self)
         self.remove_button = icon_button("close", "Remove", lambda: None)
@@ -133,12 +140,29 @@ class TextBox(QWidget):
         return self.edit.toPlainText()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """The wheel scrolls the page unless the box has the focus."""
+        """The wheel scrolls the page unless the box has the focus; a narrower box has more lines."""
+        if event.type() == QEvent.Type.Resize:
+            QTimer.singleShot(0, self, self._fit)
         if event.type() == QEvent.Type.Wheel and not self.edit.hasFocus():
             event.ignore()
             return True
         return super().eventFilter(watched, event)
 
+    def _num_lines(self) -> int:
+        """Lines as they are broken at the present width; the document itself counts only what was painted."""
+        document = self.edit.document()
+        count, block = 0, document.begin()
+        while block.isValid() and count <= MAX_LINES:
+            count += self.edit.lines_of(block)
+            block = block.next()
+        return count
+
     def _fit(self) -> None:
-        lines = max(1, min(MAX_LINES, int(self.edit.document().size().height())))
-        self.edit.setFixedHeight(lines * QFontMetrics(self.edit.font()).lineSpacing() + FRAME)
+        found = self._num_lines()
+        lines = max(1, min(MAX_LINES, found))
+        margins = round(2 * self.edit.document().documentMargin()) + FRAME
+        self.edit.setFixedHeight(lines * QFontMetrics(self.edit.font()).lineSpacing() + margins)
+        # A bar that comes for a moment would take width, and make more lines of the text.
+        policy = Qt.ScrollBarPolicy
+        shown = policy.ScrollBarAsNeeded if found > MAX_LINES else policy.ScrollBarAlwaysOff
+        self.edit.setVerticalScrollBarPolicy(shown)

@@ -353,6 +353,8 @@ class TokenPreview(QWidget):
             self._flow.show_row(row)
         self._write_walk()
         self._facts.setText(self._row_facts(row) if row else "")
+        # A label is learnt from all tokens: none of them is the trained one.
+        self._legend.setVisible(row is None or bool(row.num_trained) or not row.target)
         warned = [code for code in row.checks if code not in NOTES] if row else []
         self._warning.setText(" · ".join(map(check_sentence, warned)))
         self._warning.setVisible(bool(self._warning.text()))
@@ -438,10 +440,13 @@ class TokenPreview(QWidget):
 
 
 def statistics_sentence(statistics: TokenStatistics) -> str:
-    """The totals over all rows in one sentence."""
+    """The totals over all rows in one sentence; no word of trained tokens where what is learnt is no token."""
+    text = "All {rows} rows: {tokens} tokens; {cut} rows cut off; longest row {longest}."
     share = statistics.num_trained_tokens / statistics.num_tokens if statistics.num_tokens else 0.0
+    if share:
+        text = "All {rows} rows: {tokens} tokens, {share} trained; {cut} rows cut off; longest row {longest}."
     return tr(
-        "All {rows} rows: {tokens} tokens, {share} trained; {cut} rows cut off; longest row {longest}.",
+        text,
         rows=f"{statistics.num_rows:,}", tokens=f"{statistics.num_tokens:,}", share=amount_percent(share),
         cut=f"{statistics.num_truncated_rows:,}", longest=f"{statistics.longest_row:,}",
     )  # fmt: skip

@@ -22,6 +22,8 @@ from gui.widgets.sample_timeline import SampleTimeline, new_spans
 from gui.words import language
 from tests.unit.gui.run_bench import NUM_EVENTS_AT_STEP_75, RUN_ID, Bench, live_run, put_run, recorded
 
+FIGURES = {"accuracy": 0.5, "balanced_accuracy": 0.5, "precision_macro": 0.5}
+
 
 @pytest.fixture
 def bench(qapp, home, tmp_path):
@@ -160,6 +162,20 @@ def test_a_run_that_kept_its_best_weights_says_of_which_step(view):
     assert view.log.lines[-1].endswith(kept)
     last = m.RunFinished(120, "final", 0.7, 9.0, 0, 120)
     assert event_words(last) == event_words(m.RunFinished(120, "final", 0.7, 9.0)) == "Finished after 9.0 s."
+
+
+def test_in_a_low_window_the_figures_take_the_place_of_other_plots(qtbot, view):
+    run = live_run()
+    run.fold(
+        [Entry(RUN_ID, 998, "2026-03-01T10:20:00.000Z", m.EvalFinished(120, 0.7, None, 9, 1.0, FIGURES))]
+    )
+    view.show_run(run)
+    assert view.small["load"].isVisible() and view.figures.isVisible()
+    view.resize(800, 500)
+    assert not view.small["load"].isVisible() and view.figures.isVisible()
+    assert [curve.key for curve in view.figures._curves] == list(FIGURES)[:2]
+    view.show_run(live_run())
+    assert view.small["load"].isVisible(), "there are no figures that need the room"
 
 
 def test_a_share_that_says_nothing_is_not_told():

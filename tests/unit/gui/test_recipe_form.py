@@ -13,6 +13,7 @@ from engine.recipe import EFFORTS, FIELDS, TASKS, Recipe
 from gui.recipe_words import METHOD_TIPS, WORDS
 from gui.widgets.recipe_fields import Choice
 from gui.widgets.recipe_form import ADVANCED, EFFORT_WORDS, GROUPS, LOSSES, SIMPLE, RecipeForm
+from gui.widgets.texts_field import TextsField
 from gui.words import CATALOGUES, language
 
 SHIPPED = sorted((Path(__file__).parents[3] / "assets" / "recipes").glob("*.toml"))
@@ -248,6 +249,18 @@ def test_a_box_grows_with_its_text_up_to_some_lines(form):
     field.set_value(["one", "1\n2\n3", "\n".join(map(str, range(50)))])
     low, higher, highest = (box.edit.height() for box in field.boxes)
     assert low < higher < highest < 8 * field.boxes[0].edit.fontMetrics().lineSpacing()
+
+
+def test_a_box_grows_where_a_line_is_broken(qtbot):
+    field = TextsField("Prompt")
+    qtbot.addWidget(field)
+    field.set_value(["Where is my money, and when will it come back to me?"])
+    field.resize(500, 80)
+    with qtbot.waitExposed(field):
+        field.show()
+    wide = field.boxes[0].edit.height()
+    field.resize(160, 200)
+    qtbot.waitUntil(lambda: field.boxes[0].edit.height() > wide)
 
 
 def test_what_is_kept_in_the_end_follows_early_stopping_until_it_is_chosen(form):
