@@ -101,12 +101,12 @@ def _unstack(x: Tensor, like_NGTE: Tensor) -> Tensor:
 def _probabilities(q_NGTE: Tensor, k_NTE: Tensor, start: int) -> Tensor:
     """(N, G T, end), in the type of q; the queries are scaled and begin at token `start`, the keys end with them.
 
-    The sums of the softmax are float32 inside.
+    The softmax is float32, which is quicker too.
     """
-    scores = torch.bmm(_stack(q_NGTE), k_NTE.transpose(1, 2))
+    scores = torch.bmm(_stack(q_NGTE), k_NTE.transpose(1, 2)).float()
     own = _unstack(scores, q_NGTE)[..., start:]  # with each other the queries are causal; all before is seen
     own.masked_fill_(_future(own.shape[-1], q_NGTE.device), float("-inf"))
-    return torch.softmax(scores, dim=-1)
+    return torch.softmax(scores, dim=-1).to(q_NGTE.dtype)
 
 
 def _future(time: int, device: torch.device) -> Tensor:

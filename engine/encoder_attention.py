@@ -4,7 +4,7 @@ torch's tiled attention takes no dropout on a processor; with it, it falls back 
 the scores in their own type. Here three products and one softmax do it. Registered with transformers under `NAME`;
 causal layers, long rows and masks that are no yes or no are left to scaled_dot_product_attention.
 
-Shapes: B batch, H heads, T time, E width of a head.
+Shapes: B batch, H heads, N = B H, C of them at once, T time, E width of a head.
 """
 
 from __future__ import annotations
@@ -21,10 +21,14 @@ from engine.attention import LONGEST
 from engine.dropout import kept
 
 NAME = "tunebench_encoder"
+CHUNK_SCORES = 1 << 19  # at once: a megabyte in bfloat16
 
 
 class _ShortAttention(torch.autograd.Function):
-    """Keeps q, k, v and the probabilities; what was dropped of them is kept as their multiplier."""
+    """Keeps q, k, v and which shares were dropped, a byte each; the scores are computed again in the backward pass.
+
+    As many heads at once as have CHUNK_SCORES scores, so that what is computed stays near the processor.
+    """
 
     @staticmethod
     def forward(
@@ -36,29 +40,55 @@ class _ShortAttention(torch.autograd.Function):
         scale: float,
         dropout: float,
     ) -> Tensor:
-        scores_NTT = torch.bmm(q_NTE, k_NTE.transpose(1, 2)).float()
-        if scale != 1.0:
-            scores_NTT.mul_(scale)
-        if hidden is not None:  # (B, 1, 1 or T, T), true where a key must not be looked at
-            scores_NTT.view(len(hidden), -1, *scores_NTT.shape[1:]).masked_fill_(
-                hidden, torch.finfo(torch.float32).min
-            )
-        shares_NTT = torch.softmax(scores_NTT, dim=-1).to(q_NTE.dtype)
-        factors = kept(shares_NTT.shape, dropout, shares_NTT.dtype) if dropout else None
-        ctx.save_for_backward(q_NTE, k_NTE, v_NTE, shares_NTT, factors)
-        ctx.scale = scale
-        return torch.bmm(shares_NTT if factors is None else shares_NTT * factors, v_NTE)
+        q_NTE = q_NTE * scale
+        num, time, _ = q_NTE.shape
+        is_kept = kept(torch.Size((num, time, time)), dropout) if dropout else None
+        ctx.save_for_backward(q_NTE, k_NTE, v_NTE, hidden, is_kept)
+        ctx.scale, ctx.growth = scale, 1 / (1 - dropout)
+        out_NTE = torch.empty_like(q_NTE)
+        for heads in _chunks(num, time):
+            shares = _shares(q_NTE[heads], k_NTE[heads], None if hidden is None else hidden[heads])
+            if is_kept is not None:
+                shares.mul_(is_kept[heads].to(shares.dtype))
+            torch.bmm(shares, v_NTE[heads], out=out_NTE[heads])
+        return out_NTE.mul_(ctx.growth) if dropout else out_NTE
 
     @staticmethod
     def backward(ctx: Any, grad_NTE: Tensor) -> tuple[Tensor | None, ...]:
-        q_NTE, k_NTE, v_NTE, shares_NTT, factors = ctx.saved_tensors
-        seen = shares_NTT if factors is None else shares_NTT * factors
-        grad_v = torch.bmm(seen.transpose(1, 2), grad_NTE)
-        slope = torch.bmm(grad_NTE, v_NTE.transpose(1, 2))
-        if factors is not None:
-            slope.mul_(factors)
-        slope = torch.ops.aten._softmax_backward_data(slope, shares_NTT, -1, slope.dtype).mul_(ctx.scale)
-        return torch.bmm(slope, k_NTE), torch.bmm(slope.transpose(1, 2), q_NTE), grad_v, None, None, None
+        q_NTE, k_NTE, v_NTE, hidden, is_kept = ctx.saved_tensors
+        num, time, _ = q_NTE.shape
+        grad_NTE = grad_NTE.contiguous() if is_kept is None else grad_NTE * ctx.growth
+        grad_q, grad_k, grad_v = (torch.empty_like(each) for each in (q_NTE, k_NTE, v_NTE))
+        for heads in _chunks(num, time):
+            q, k, v, grad = q_NTE[heads], k_NTE[heads], v_NTE[heads], grad_NTE[heads]
+            shares = _shares(q, k, None if hidden is None else hidden[heads])
+            slope = torch.bmm(grad, v.transpose(1, 2))
+            seen = shares
+            if is_kept is not None:
+                factors = is_kept[heads].to(shares.dtype)
+                seen = shares * factors
+                slope.mul_(factors)
+            torch.bmm(seen.transpose(1, 2), grad, out=grad_v[heads])
+            slope = torch.ops.aten._softmax_backward_data(slope, shares, -1, slope.dtype)
+            torch.bmm(slope, k, out=grad_q[heads])
+            torch.bmm(slope.transpose(1, 2), q, out=grad_k[heads])
+        return grad_q.mul_(ctx.scale), grad_k, grad_v, None, None, None
+
+
+def _chunks(num: int, time: int) -> list[slice]:
+    size = max(1, CHUNK_SCORES // (time * time))
+    return [slice(start, min(num, start + size)) for start in range(0, num, size)]
+
+
+def _shares(q_CTE: Tensor, k_CTE: Tensor, hidden: Tensor | None) -> Tensor:
+    """(C, T, T), in the type of q, which is scaled; the softmax is float32, which is quicker too.
+
+    `hidden` (C, 1 or T, T) is added to the scores.
+    """
+    scores_CTT = torch.bmm(q_CTE, k_CTE.transpose(1, 2)).float()
+    if hidden is not None:
+        scores_CTT.add_(hidden)
+    return torch.softmax(scores_CTT, dim=-1).to(q_CTE.dtype)
 
 
 def short_attention(
@@ -67,7 +97,12 @@ def short_attention(
     """softmax(q k^T * scale) v, of shape (B, H, T, E). `mask` (B, 1, 1 or T, T) is true where a key counts."""
     shape = q_BHTE.shape
     q, k, v = (each.reshape(-1, *each.shape[2:]) for each in (q_BHTE, k_BHTE, v_BHTE))
-    hidden = None if mask is None else ~mask
+    hidden = None
+    if mask is not None:
+        lowest = torch.finfo(torch.float32).min
+        hidden = (
+            torch.zeros(mask.shape).masked_fill_(~mask, lowest).expand(-1, shape[1], -1, -1).flatten(0, 1)
+        )
     out: Tensor = _ShortAttention.apply(q, k, v, hidden, scale, dropout)
     return out.view(shape)
 

@@ -167,7 +167,7 @@ def _cost(lengths: Sequence[int], rows: Sequence[int]) -> float:
 
 def _look(training: Any, parts: Any) -> dict[str, Any]:
     """Seconds of one validation and of one round of answers, each measured in part."""
-    recipe, rows = parts.recipe, parts.rows
+    rows = parts.rows
     found = {"eval_s": 0.0, "sample_s": 0.0}
     if rows.val:
         ordered = sorted(rows.val, key=lambda row: -len(row.input_ids))
@@ -196,7 +196,7 @@ def _sample_seconds(training: Any, parts: Any) -> float:
         return seconds(limit)
     first, more = seconds(2), seconds(SAMPLE_TOKENS)
     longer = max(0.0, more - first) / (SAMPLE_TOKENS - 2)
-    return first + longer * (limit * LONG_ANSWERS - 2)
+    return float(first + longer * (limit * LONG_ANSWERS - 2))
 
 
 def _save(training: Any, folder: Path) -> dict[str, Any]:

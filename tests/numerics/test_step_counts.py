@@ -100,13 +100,13 @@ def test_an_encoders_step_has_three_products_a_weight_and_no_more(
     reviews: Home, tmp_path: Path, dtype: str
 ) -> None:
     """Six linear layers of a block with three products each (the lowest has no gradient of its own input to spare),
-    attention's two and four, pooler and classifier."""
+    attention's two and five (the scores are computed again, not kept), pooler and classifier."""
     run = classifier(reviews, tmp_path, Recorder(), method="full", model_dropout=0.1, dtype=dtype)
     num_layers = run.model.config.num_hidden_layers
     found = counted(run)
-    assert found.num_products <= num_layers * (6 * 3 + 2 + 4) + 2 * 3
-    assert found.calls["clone"] <= 8 * num_layers, (
-        "heads are brought together and apart, and nothing else is copied"
+    assert found.num_products <= num_layers * (6 * 3 + 2 + 5) + 2 * 3
+    assert found.calls["clone"] <= 9 * num_layers, (
+        "heads are brought together and apart, the mask is told to each, and nothing else is copied"
     )
 
 
