@@ -23,7 +23,7 @@ from gui.widgets.numbers import (
     amount_percent,
 )
 from gui.widgets.page import button
-from gui.widgets.run_log import phase_words, result_words
+from gui.widgets.run_log import in_a_row, phase_words, result_words
 from gui.widgets.text import ElidedLabel, label
 from gui.words import bind, tr
 
@@ -112,18 +112,15 @@ def end_sentence(run: LiveRun) -> str:
     """How it ended, and what follows from it."""
     at = max(run.checkpoints, default=0)
     if run.status == "interrupted":
-        return (
-            tr("Interrupted. Resume from step {step}?", step=f"{at:,}")
-            + " "
-            + tr("Nothing before it is lost.")
-        )
+        asked = tr("Interrupted. Resume from step {step}?", step=f"{at:,}")
+        return in_a_row(asked, tr("Nothing before it is lost."))
     if run.status == "stopped":
         return tr("Stopped at step {step}. It can go on from there at any time.", step=f"{run.step:,}")
     if run.status == "failed":
         then = tr("Resuming goes on from step {step}.", step=f"{at:,}") if at else ""
-        return f"{sentence(run.failure)} {then}".strip()
+        return in_a_row(sentence(run.failure), then)
     kept = result_words(run.result) if run.result is not None else ""
-    return f"{_finished(run)} {kept}".strip()
+    return in_a_row(_finished(run), kept)
 
 
 def _finished(run: LiveRun) -> str:

@@ -76,10 +76,18 @@ def event_words(event: Any) -> str | None:  # noqa: PLR0911, PLR0912 - one a kin
             return tr("Stopped at step {step}; it can be resumed.", step=event.step)
         case m.RunFinished():
             took = tr("Finished after {time}.", time=amount_duration(event.duration_s))
-            return f"{took} {result_words(event)}".strip()
+            return in_a_row(took, result_words(event))
         case m.RunFailed():
             return sentence(event)
     return None
+
+
+def in_a_row(*sentences: str) -> str:
+    """Sentences, one after the other; Chinese marks bring their own blank."""
+    text = ""
+    for each in filter(None, sentences):
+        text += each if not text or text.endswith(("。", "？")) else f" {each}"
+    return text
 
 
 def result_words(event: m.RunFinished) -> str:

@@ -17,6 +17,7 @@ from engine.journal import Entry
 from gui.models.curves import Curves
 from gui.panels.train import TrainPanel
 from gui.panels.train_live import LiveView
+from gui.panels.train_state import end_sentence
 from gui.widgets.run_log import event_words, phase_words
 from gui.widgets.sample_timeline import SampleTimeline, new_spans
 from gui.words import language
@@ -160,6 +161,11 @@ def test_a_run_that_kept_its_best_weights_says_of_which_step(view):
     kept = "The weights of step 96 were kept: its validation was the best."
     assert view.state.told.text().endswith(kept)
     assert view.log.lines[-1].endswith(kept)
+    language.use("zh_CN")
+    try:
+        assert "。保留的是第 96 步的权重" in end_sentence(run)
+    finally:
+        language.use("en")
     last = m.RunFinished(120, "final", 0.7, 9.0, 0, 120)
     assert event_words(last) == event_words(m.RunFinished(120, "final", 0.7, 9.0)) == "Finished after 9.0 s."
 
