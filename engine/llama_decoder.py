@@ -223,10 +223,12 @@ class _Norm:
     """Root mean square, rounded to the model's type before the weight, as transformers does."""
 
     def __init__(self, norm: Any) -> None:
-        self.weight, self.epsilon, self.shape = norm.weight, norm.variance_epsilon, tuple(norm.weight.shape)
+        self.weight, self.epsilon = norm.weight, norm.variance_epsilon
 
     def __call__(self, x: Tensor) -> Tensor:
-        return functional.rms_norm(x.float(), self.shape, None, self.epsilon).to(x.dtype).mul_(self.weight)
+        wide = x.float()
+        scale = wide.square().mean(-1, keepdim=True).add_(self.epsilon).rsqrt_()
+        return (wide * scale).to(x.dtype).mul_(self.weight)
 
 
 # ------------------------------------------------------------------------------------------ the products

@@ -1385,7 +1385,7 @@ class MachineTuning:
 
 @dataclass(frozen=True)
 class LoadModel:
-    """-> ModelLoaded. `source` is a model id, a folder, a run id, or run id + "@step" for a checkpoint."""
+    """-> ModelLoaded. `source` is a model id, a folder, a run id, run id + "@step" for a checkpoint, or a GGUF file."""
 
     source: str
 

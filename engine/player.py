@@ -34,6 +34,7 @@ from engine.messages import (
 from engine.models import RESULT_NAME, find_source
 from engine.predict import Predictor, task_of
 from engine.processes import seconds_since_heartbeat
+from engine.recipe import usual_threads
 from engine.service import Errand, serve
 
 log = logging.getLogger("tunebench.player")
@@ -139,10 +140,10 @@ def _stamp(home: Home, source: str) -> int:
 
 
 def _num_threads(home: Home) -> int:
-    """All cores but the window's; one only while a run trains, since the run has the others."""
+    """As many as a run has; one only while a run trains."""
     beats = (seconds_since_heartbeat(folder) for folder in home.runs.glob("*"))
     training = any(beat is not None and beat < TRAINING_HEARTBEAT_S for beat in beats)
-    return 1 if training else max(1, (psutil.cpu_count(logical=False) or psutil.cpu_count() or 2) - 1)
+    return 1 if training else usual_threads(psutil.cpu_count(logical=False) or psutil.cpu_count() or 1)
 
 
 def _be_nice() -> None:

@@ -220,17 +220,27 @@ def child_command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
-def child_environment() -> dict[str, str]:
+# glibc asks for large pages from 2.35 on; others ignore it. A reply reads all weights for each of its tokens, and is a
+# tenth faster.
+LARGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+
+
+def child_environment(*, has_large_pages: bool = False) -> dict[str, str]:
     """The environment of a child: UTF-8, this program importable, no network where none was asked for."""
     paths = [str(PROGRAM_FOLDER), os.environ.get("PYTHONPATH", "")]
-    return os.environ | {
-        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
-        "PYTHONUTF8": "1",
-        "PYTHONUNBUFFERED": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "TRANSFORMERS_VERBOSITY": "error",
-    }
+    pages = LARGE_PAGES if has_large_pages else {}
+    return (
+        os.environ
+        | pages
+        | {
+            "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+            "PYTHONUTF8": "1",
+            "PYTHONUNBUFFERED": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "TRANSFORMERS_VERBOSITY": "error",
+        }
+    )
 
 
 def explain_exit(code: int) -> str:

@@ -84,6 +84,11 @@ def settled_task(recipe: Recipe, shape: str, kind: str) -> str:
 BYTES_PER_TOKEN = 3.5  # of plain text, where nothing has been counted yet
 
 
+def usual_threads(num_cores: int) -> int:
+    """All but one, which is the window's; of two both, since workers give way to the window anyway."""
+    return num_cores if num_cores <= 2 else num_cores - 1
+
+
 def num_pieces(shape: str, num_rows: int, num_bytes: int, max_seq_len: int) -> int:
     """About how many rows plain texts are cut into; the rows themselves where they are short or are no plain text."""
     if shape != "text" or not num_rows:
@@ -536,7 +541,8 @@ class Recipe:
         choices=("auto", "float32", "bfloat16"),
     )  # fmt: skip
     num_threads: int | None = _setting(
-        None, "Threads", "Processor threads; one core is left to the window unless you say otherwise.",
+        None, "Threads",
+        "Processor threads; where there are more than two cores, one is left to the window unless you say otherwise.",
         group="machine", minimum=1, maximum=1024,
     )  # fmt: skip
 
@@ -659,7 +665,7 @@ class Recipe:
             eval_every_steps=self.eval_every_steps or every,
             save_every_steps=self.save_every_steps or every * 2,
             result=self.result or self._usual_result(),
-            num_threads=self.num_threads or max(1, num_cores - 1),
+            num_threads=self.num_threads or usual_threads(num_cores),
         )
 
     def _usual_result(self) -> str:

@@ -20,6 +20,8 @@ log = logging.getLogger("tunebench.service")
 
 NEWS = (Progress, TextGenerated)
 
+PLAYER = "engine.player"
+
 
 @dataclass
 class Ticket:
@@ -102,7 +104,7 @@ class Service(QObject):
     def _start(self) -> None:
         command = child_command(self._module, self._home)
         environment = QProcessEnvironment()
-        for key, value in child_environment().items():
+        for key, value in child_environment(has_large_pages=self._module == PLAYER).items():
             environment.insert(key, value)
         self._unread = self._stderr = b""
         self._process = QProcess(self)

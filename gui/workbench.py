@@ -12,7 +12,7 @@ from engine.processes import create_run, send_command, start_run
 from engine.recipe import Recipe
 from gui.backstage import Backstage
 from gui.live_run import RunMonitor
-from gui.service import Service
+from gui.service import PLAYER, Service
 
 if TYPE_CHECKING:
     from storage.history import History
@@ -41,7 +41,7 @@ class Workbench(QObject):
         self.settings = settings
         self.backstage = Backstage(self)
         self.librarian = Service("engine.librarian", str(home.root), self)
-        self.player = Service("engine.player", str(home.root), self)
+        self.player = Service(PLAYER, str(home.root), self)
         self.monitor = RunMonitor(home, self.backstage, self)
         self._history: History | None = None
         for source in (self.backstage, self.librarian, self.player):

@@ -60,6 +60,11 @@ def test_lists_from_the_command_line(text: str, texts: tuple[str, ...]) -> None:
     assert Recipe.from_dict({"sample_prompts": text}).sample_prompts == texts
 
 
+@pytest.mark.parametrize(("num_cores", "num_threads"), [(1, 1), (2, 2), (4, 3), (64, 63)])
+def test_of_many_cores_one_is_left_to_the_window(num_cores: int, num_threads: int) -> None:
+    assert Recipe(task="causal-lm").resolved(num_rows=100, num_cores=num_cores).num_threads == num_threads
+
+
 def test_automatic_values_are_chosen_once() -> None:
     wished = Recipe(num_epochs=2, micro_batch_size=4, validation_fraction=0.1, task="causal-lm")
     frozen = wished.resolved(num_rows=100, num_cores=1)
