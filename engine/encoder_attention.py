@@ -46,8 +46,8 @@ class _ShortAttention(torch.autograd.Function):
         ctx.save_for_backward(q_NTE, k_NTE, v_NTE, hidden, is_kept)
         ctx.scale, ctx.growth = scale, 1 / (1 - dropout)
         out_NTE = torch.empty_like(q_NTE)
-        for heads in _chunks(num, time):
-            shares = _shares(q_NTE[heads], k_NTE[heads], None if hidden is None else hidden[heads])
+        for heads in _chunks(num, time, hidden):
+            shares = _shares(q_NTE[heads], k_NTE[heads], _of_heads(hidden, heads, num))
             if is_kept is not None:
                 shares.mul_(is_kept[heads].to(shares.dtype))
             torch.bmm(shares, v_NTE[heads], out=out_NTE[heads])
@@ -59,9 +59,9 @@ class _ShortAttention(torch.autograd.Function):
         num, time, _ = q_NTE.shape
         grad_NTE = grad_NTE.contiguous() if is_kept is None else grad_NTE * ctx.growth
         grad_q, grad_k, grad_v = (torch.empty_like(each) for each in (q_NTE, k_NTE, v_NTE))
-        for heads in _chunks(num, time):
+        for heads in _chunks(num, time, hidden):
             q, k, v, grad = q_NTE[heads], k_NTE[heads], v_NTE[heads], grad_NTE[heads]
-            shares = _shares(q, k, None if hidden is None else hidden[heads])
+            shares = _shares(q, k, _of_heads(hidden, heads, num))
             slope = torch.bmm(grad, v.transpose(1, 2))
             seen = shares
             if is_kept is not None:
@@ -75,19 +75,33 @@ class _ShortAttention(torch.autograd.Function):
         return grad_q.mul_(ctx.scale), grad_k, grad_v, None, None, None
 
 
-def _chunks(num: int, time: int) -> list[slice]:
+def _chunks(num: int, time: int, hidden: Tensor | None) -> list[slice]:
+    """Heads that go at once: of several whole rows, or a part of one row's that divides them evenly."""
     size = max(1, CHUNK_SCORES // (time * time))
+    per_row = num // len(hidden) if hidden is not None else 1
+    if size >= per_row:
+        size -= size % per_row
+    else:
+        size = max(part for part in range(1, size + 1) if per_row % part == 0)
     return [slice(start, min(num, start + size)) for start in range(0, num, size)]
+
+
+def _of_heads(hidden: Tensor | None, heads: slice, num: int) -> Tensor | None:
+    """The part of `hidden` (B, 1, 1 or T, T) that these of the N heads look through."""
+    if hidden is None:
+        return None
+    per_row = num // len(hidden)
+    return hidden[heads.start // per_row : -(-heads.stop // per_row)]
 
 
 def _shares(q_CTE: Tensor, k_CTE: Tensor, hidden: Tensor | None) -> Tensor:
     """(C, T, T), in the type of q, which is scaled; the softmax is float32, which is quicker too.
 
-    `hidden` (C, 1 or T, T) is added to the scores.
+    `hidden` (rows, 1, 1 or T, T) is added to the scores.
     """
     scores_CTT = torch.bmm(q_CTE, k_CTE.transpose(1, 2)).float()
     if hidden is not None:
-        scores_CTT.add_(hidden)
+        scores_CTT.view(len(hidden), -1, *scores_CTT.shape[1:]).add_(hidden)
     return torch.softmax(scores_CTT, dim=-1).to(q_CTE.dtype)
 
 
@@ -99,10 +113,7 @@ def short_attention(
     q, k, v = (each.reshape(-1, *each.shape[2:]) for each in (q_BHTE, k_BHTE, v_BHTE))
     hidden = None
     if mask is not None:
-        lowest = torch.finfo(torch.float32).min
-        hidden = (
-            torch.zeros(mask.shape).masked_fill_(~mask, lowest).expand(-1, shape[1], -1, -1).flatten(0, 1)
-        )
+        hidden = torch.zeros(mask.shape).masked_fill_(~mask, torch.finfo(torch.float32).min)
     out: Tensor = _ShortAttention.apply(q, k, v, hidden, scale, dropout)
     return out.view(shape)
 
@@ -115,10 +126,7 @@ def _forward(
         out, weights = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return out, weights
     scale = options.get("scaling") or query.shape[-1] ** -0.5
-    mask = attention_mask
-    if mask is not None and mask.shape[2] > 1 and mask.stride(2) == 0:
-        mask = mask[:, :, :1]  # the same for every query
-    out = short_attention(query, key, value, mask, scale, float(options.get("dropout") or 0.0))
+    out = short_attention(query, key, value, attention_mask, scale, float(options.get("dropout") or 0.0))
     return out.transpose(1, 2), None
 
 
@@ -135,5 +143,13 @@ def _is_plain(module: Any, query: Tensor, key: Tensor, mask: Tensor | None, opti
     )
 
 
+def _mask(*args: Any, **options: Any) -> Tensor | None:
+    """transformers' mask; of one that is the same for every query, as that of padding, a single query's."""
+    mask: Tensor | None = sdpa_mask(*args, **options)
+    if mask is not None and mask.ndim == 4 and mask.shape[2] > 1 and bool((mask == mask[:, :, :1]).all()):
+        return mask[:, :, :1]
+    return mask
+
+
 AttentionInterface.register(NAME, _forward)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+AttentionMaskInterface.register(NAME, _mask)
