@@ -22,7 +22,7 @@ from benchmarks.compare import Asked, Claim, Figures, Possible, Record, take_tur
 from benchmarks.llama_cpp import LlamaCpp
 from benchmarks.machine import machine_with_rates
 from benchmarks.own_home import borrowed, home_with
-from engine.generate import Generator
+from engine.generation.generate import Generator
 from engine.home import Home
 from engine.messages import ChatMessage, SamplingSettings
 from engine.processes import LARGE_PAGES

@@ -138,7 +138,7 @@ def generate(name: str, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _our_reply(model: Any, tokenizer: Any, text: str) -> Callable[[], str]:
-    from engine.generate import Generator
+    from engine.generation.generate import Generator
     from engine.messages import SamplingSettings
 
     generator, settings = (

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.compare import Claim, Figures
-from engine.llama_cpp import GgufGenerator
+from engine.generation.llama_cpp import GgufGenerator
 from engine.messages import ChatMessage, SamplingSettings
 
 KINDS = ("tokens_per_second", "first_token_s")

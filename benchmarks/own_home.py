@@ -11,7 +11,7 @@ import platformdirs
 
 from benchmarks.compare import say
 from engine.home import Home
-from engine.starters import get_starter, starter_named
+from engine.models.starters import get_starter, starter_named
 
 NEWS_EVERY_S = 5.0
 
@@ -30,7 +30,7 @@ def home_with(chosen: Path | None, starters: Sequence[str]) -> Path:
     """The home, made if it is not there, with these starters in it; what is missing is fetched as the product does it.
 
     Raises:
-        UserError: as `engine.starters.get_starter`, with what to do.
+        UserError: as `engine.models.starters.get_starter`, with what to do.
     """
     place = home_for(chosen)
     missing = [starter_named(name) for name in starters if not starter_named(name).installed(Home(place))]

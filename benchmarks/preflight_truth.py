@@ -22,7 +22,7 @@ from engine.errors import TunebenchError
 from engine.home import Home
 from engine.journal import read_journal
 from engine.messages import RunFailed, RunFinished
-from engine.preflight import preflight
+from engine.preflight.measure import preflight
 from engine.processes import create_run, is_alive, run_folder, start_run
 from engine.recipe import Recipe
 

@@ -12,7 +12,7 @@ from engine.recipe import Recipe
 
 
 def advise_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
-    from engine.advisor import advise_methods
+    from engine.preflight.advisor import advise_methods
 
     words = {"model": options.model, "data": options.data, "task": options.task} | dict(options.settings)
     advice = advise_methods(home, Recipe.from_dict(words).to_dict(), terminal.progress)

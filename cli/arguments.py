@@ -14,7 +14,7 @@ from cli.evaluation import add_commands as add_evaluation
 from cli.terminal import shortened
 from engine.errors import UsageError
 from engine.messages import CreateModel
-from engine.model_sizes import KINDS
+from engine.models.sizes import KINDS
 from engine.recipe import EFFORTS, METHODS, TASKS
 
 MAX_COUNT = 2**31 - 1

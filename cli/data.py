@@ -109,7 +109,7 @@ def _deleted_text(name: str, token: str, kept_for: Sequence[str]) -> str:
 
 def get_starter_data(home: Home, id: str, terminal: Terminal) -> DatasetInfo:
     """Starter data into the library. Raises UserError "starter-unknown"."""
-    from engine.starters import get_starter
+    from engine.models.starters import get_starter
 
     info = get_starter(home, id, terminal.progress)
     if not isinstance(info, DatasetInfo):

@@ -19,7 +19,7 @@ def recipes_command(options: argparse.Namespace, home: Home, terminal: Terminal)
     recipes = [one.info(home) for one in all_recipes()]
     estimates: list[RunEstimate | None] = [None] * len(recipes)
     if not options.no_estimates:
-        from engine.estimate import estimate_run
+        from engine.preflight.estimate import estimate_run
 
         estimates = [estimate_run(home, recipe.recipe, terminal.progress) for recipe in recipes]
         terminal.end_line()

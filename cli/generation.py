@@ -17,8 +17,8 @@ from engine.messages import ChatMessage, Predicted, SamplingSettings
 from engine.processes import run_folder
 
 if TYPE_CHECKING:
-    from engine.generate import Generator
-    from engine.llama_cpp import GgufGenerator
+    from engine.generation.generate import Generator
+    from engine.generation.llama_cpp import GgufGenerator
 
 
 def generate_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
@@ -53,13 +53,13 @@ def generate_command(options: argparse.Namespace, home: Home, terminal: Terminal
 
 
 def _generator(home: Home, source: str) -> Generator | GgufGenerator:
-    from engine.llama_cpp import GgufGenerator, is_gguf
+    from engine.generation.llama_cpp import GgufGenerator, is_gguf
 
     if is_gguf(source):
         return GgufGenerator.load(Path(source))
     from transformers.utils import logging as transformers_logging
 
-    from engine.generate import Generator  # torch: only now
+    from engine.generation.generate import Generator  # torch: only now
 
     transformers_logging.disable_progress_bar()
     return Generator.load(home, _source(home, source))

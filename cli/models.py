@@ -9,7 +9,7 @@ from typing import Any
 from cli.terminal import Terminal, bytes_text, count_text, shortened, table
 from engine.home import Home
 from engine.messages import CreateModel, ModelInfo, StarterInfo
-from engine.model_library import ModelLibrary
+from engine.models.library import ModelLibrary
 
 
 def models_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
@@ -48,7 +48,7 @@ def _fetch(options: argparse.Namespace, library: ModelLibrary, terminal: Termina
 
 
 def _create(options: argparse.Namespace, home: Home, terminal: Terminal) -> ModelInfo:
-    from engine.new_model import create_model
+    from engine.models.new import create_model
 
     names = [field.name for field in dataclasses.fields(CreateModel)]
     return create_model(

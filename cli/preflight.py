@@ -9,7 +9,7 @@ from cli.terminal import Terminal
 from cli.training import load_recipe, made_ready
 from engine.home import Home
 from engine.messages import MachineTuning, Preflight
-from engine.preflight import preflight, tune
+from engine.preflight.measure import preflight, tune
 from engine.supervised import bytes_text
 
 PART_WORDS = {

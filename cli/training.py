@@ -87,7 +87,7 @@ def made_ready(home: Home, recipe: Recipe, terminal: Terminal) -> Recipe:
 def ready_model(home: Home, model: str, terminal: Terminal) -> str:
     """What a recipe may name: an id of the library; a starter is fetched, a .gguf file taken in, the new model of a
     recipe of the gallery is made first."""
-    from engine.model_library import ModelLibrary
+    from engine.models.library import ModelLibrary
 
     library = ModelLibrary(home)
     if (home.models / model).is_dir() or (home.runs / model.partition("@")[0]).is_dir():
@@ -109,7 +109,7 @@ def ready_data(home: Home, data: str, terminal: Terminal) -> str:
     """What a recipe may name: a data set of the library; starter data and files are taken in first."""
     if (home.data / data / "dataset.json").is_file():
         return data
-    from engine.starters import all_starters
+    from engine.models.starters import all_starters
 
     place = Path(data).expanduser()
     if place.is_file():
@@ -180,7 +180,7 @@ def _command_and_wait(
 
 def _make_model(home: Home, request: m.CreateModel, terminal: Terminal) -> str:
     """A recipe's model from scratch; its data set is there by now, or is fetched."""
-    from engine.new_model import create_model
+    from engine.models.new import create_model
 
     ready_data(home, request.data, terminal)
     terminal.note(f"Making {request.name} from the texts of {request.data}.")

@@ -17,7 +17,7 @@ from engine.home import Home
 from engine.loop import Outside, Training
 from engine.methods import method_named
 from engine.methods.method import Method
-from engine.models import find_source
+from engine.models.opening import find_source
 from engine.prepare import PreparedRows, open_dataset, prepare_rows
 from engine.recipe import Recipe
 from engine.strategies.teacher import load_teacher

@@ -14,9 +14,9 @@ from typing import Any
 
 from engine.home import Home
 from engine.messages import CreateModel, RecipeInfo
+from engine.models.starters import all_starters
 from engine.processes import PROGRAM_FOLDER
 from engine.recipe import Recipe
-from engine.starters import all_starters
 
 RECIPES_FOLDER = PROGRAM_FOLDER / "assets" / "recipes"
 LAST = 1_000

@@ -19,11 +19,11 @@ from engine import messages as m
 from engine.errors import UserError
 from engine.gallery import all_recipes
 from engine.home import Home
-from engine.model_library import TRASH_PREFIX, ModelLibrary
-from engine.preflight import preflight, tune
+from engine.models.library import TRASH_PREFIX, ModelLibrary
+from engine.models.starters import all_starters, get_starter
+from engine.preflight.measure import preflight, tune
 from engine.recipe import Recipe
 from engine.service import Errand, Handlers, serve
-from engine.starters import all_starters, get_starter
 from engine.supervised import sweep_downloads
 
 log = logging.getLogger("tunebench.librarian")
@@ -88,7 +88,7 @@ class Librarian:
 
     def _create_model(self, request: m.CreateModel, errand: Errand) -> m.ModelInfo:
         with self._importing:
-            from engine.new_model import create_model
+            from engine.models.new import create_model
         return create_model(self._home, request, errand.progress, errand.check)
 
     def _delete_model(self, request: m.DeleteModel, _errand: Errand) -> m.Done:
@@ -118,12 +118,12 @@ class Librarian:
 
     def _estimate(self, request: m.EstimateRun, errand: Errand) -> m.RunEstimate:
         with self._importing:
-            from engine.estimate import estimate_run
+            from engine.preflight.estimate import estimate_run
         return estimate_run(self._home, request.recipe, errand.progress)
 
     def _advise(self, request: m.AdviseMethods, errand: Errand) -> m.MethodAdvice:
         with self._importing:
-            from engine.advisor import advise_methods
+            from engine.preflight.advisor import advise_methods
         return advise_methods(self._home, request.recipe, errand.progress)
 
     # ----------------------------------------------------------------------------------------- reports

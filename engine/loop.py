@@ -35,7 +35,7 @@ from engine.errors import UserError
 from engine.frozen_trunk import FOLDER_NAME as TRUNK_NAME
 from engine.frozen_trunk import trunk_of
 from engine.methods.method import Method
-from engine.models import RESULT_NAME
+from engine.models.opening import RESULT_NAME
 from engine.recipe import Recipe
 from engine.schedules import is_better
 from engine.strategies.early_stopping import figure, higher_is_better

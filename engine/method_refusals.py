@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine.errors import UserError
 from engine.messages import Failed
-from engine.model_folder import read_config, read_header, weight_files
+from engine.models.folder import read_config, read_header, weight_files
 from engine.recipe import SOFT_PROMPTS, Recipe
 
 NEW_HEAD = ("text-classification", "token-classification", "question-answering")

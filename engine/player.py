@@ -1,7 +1,7 @@
 """The player: a service process that keeps a few models in memory and lets them answer.
 
 `python -m engine.player HOME`. Owns which models stay loaded and how many threads they take; the decoding is
-`engine.generate`'s, the pipes are `engine.service`'s. One reply at a time.
+`engine.generation.generate`'s, the pipes are `engine.service`'s. One reply at a time.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from transformers.utils.logging import disable_progress_bar
 
 from engine.checkpoint import FOLDER_NAME, checkpoint_path
 from engine.errors import UserError
-from engine.generate import Generator
+from engine.generation.generate import Generator
+from engine.generation.llama_cpp import GgufGenerator, is_gguf
 from engine.home import Home
-from engine.llama_cpp import GgufGenerator, is_gguf
 from engine.messages import (
     Generate,
     Generated,
@@ -31,7 +31,7 @@ from engine.messages import (
     Predicted,
     TextGenerated,
 )
-from engine.models import RESULT_NAME, find_source
+from engine.models.opening import RESULT_NAME, find_source
 from engine.predict import Predictor, task_of
 from engine.processes import seconds_since_heartbeat
 from engine.recipe import usual_threads

@@ -20,7 +20,7 @@ from engine.device import choose_device, choose_dtype
 from engine.errors import UserError
 from engine.home import Home
 from engine.messages import Predicted
-from engine.models import Source, find_source, with_adapter
+from engine.models.opening import Source, find_source, with_adapter
 from engine.recipe import Recipe
 from engine.tasks import make_task, saved_task
 from engine.tasks.task import Task
@@ -49,7 +49,7 @@ class Predictor:
 
     @classmethod
     def load(cls, home: Home, source: str, device: str = "auto") -> Predictor:
-        """`source` as in engine.models.find_source.
+        """`source` as in engine.models.opening.find_source.
 
         Raises:
             UserError: if there is no such source, or its files are not whole.

@@ -12,8 +12,8 @@ from pathlib import Path
 from engine.data.library import DataLibrary
 from engine.home import Home
 from engine.messages import DatasetInfo
-from engine.model_folder import Progress, commit_folder
-from engine.starters import Starter, fetch_package, unpack
+from engine.models.folder import Progress, commit_folder
+from engine.models.starters import Starter, fetch_package, unpack
 from engine.supervised import Staging
 
 
@@ -23,7 +23,7 @@ def get_data_starter(
     """Import a data starter whole or not at all; one that is there already is only named.
 
     Raises:
-        UserError: see `engine.starters.get_starter` and `DataLibrary.import_files`.
+        UserError: see `engine.models.starters.get_starter` and `DataLibrary.import_files`.
     """
     if starter.installed(home):
         return DataLibrary(home).info(starter.id)

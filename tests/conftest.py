@@ -74,7 +74,7 @@ def starter_home() -> Home:
     Its models are shared by all tests and sessions: link or copy from it, and keep runs and data elsewhere
     (`starter_copy` does that).
     """
-    from engine.model_library import ModelLibrary
+    from engine.models.library import ModelLibrary
 
     place = os.environ.get("TUNEBENCH_TEST_HOME") or Path.home() / ".cache" / "tunebench-tests"
     home = Home(Path(place).absolute()).create()

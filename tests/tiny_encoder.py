@@ -45,7 +45,7 @@ def make_tiny_encoder(folder: Path, *, seed: int = 0, texts: tuple[str, ...] = T
 
 def add_tiny_encoder(models: Path, name: str = "tiny-encoder") -> Path:
     """Put the tiny encoder into a library folder (HOME/models) under this id; returns its folder."""
-    from engine.model_folder import describe, write_card
+    from engine.models.folder import describe, write_card
 
     folder = make_tiny_encoder(models / name)
     info = describe(folder, id=name, title="Tiny BERT", source="made for a test", licence="Apache-2.0")

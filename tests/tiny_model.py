@@ -48,7 +48,7 @@ def make_tiny_model(folder: Path, *, seed: int = 0) -> Path:
 
 def add_tiny_model(models: Path, name: str = "tiny") -> Path:
     """Put the tiny model into a library folder (HOME/models) under this id; returns its folder."""
-    from engine.model_folder import describe, write_card
+    from engine.models.folder import describe, write_card
 
     folder = make_tiny_model(models / name)
     info = describe(folder, id=name, title="Tiny Llama", source="made for a test", licence="Apache-2.0")

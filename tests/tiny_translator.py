@@ -39,8 +39,8 @@ def new_model(home, name: str, **changes):
     """A new model of the library, made in this process: width 64, 2 layers, 4 heads, 400 pieces, 64 tokens."""
     from engine.data.library import DataLibrary
     from engine.messages import CreateModel
-    from engine.model_library import ModelLibrary
-    from engine.new_model import make_folder
+    from engine.models.library import ModelLibrary
+    from engine.models.new import make_folder
 
     sizes = {"vocabulary_size": 400, "width": 64, "num_layers": 2, "num_heads": 4, "context_length": 64}
     request = CreateModel(**({"name": name} | sizes | changes))

@@ -116,8 +116,8 @@ def _model(row: str, home: Home, library: Path) -> str:
     if row == "classification":
         return str((library / "models/all-minilm-l6-v2").absolute())
     from engine.messages import CreateModel
-    from engine.model_library import ModelLibrary
-    from engine.new_model import make_folder
+    from engine.models.library import ModelLibrary
+    from engine.models.new import make_folder
 
     request = CreateModel(
         name="small",

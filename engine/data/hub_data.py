@@ -1,7 +1,7 @@
 """Data sets from a hub by their id: which files, which splits, how large, under which licence; then the import.
 
-What asks and downloads is `engine.hub`; what reads the files is the import that reads every file. Fetched files are
-gone at the end: rows are kept once.
+What asks and downloads is `engine.models.hub`; what reads the files is the import that reads every file. Fetched files
+are gone at the end: rows are kept once.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from engine.data.sources import Source, data_suffix
 from engine.data.split_names import split_of, split_word
 from engine.errors import UserError
 from engine.home import Home
-from engine.hub import FOLDER_NAME, REPO_NAME, HubPlan, run_order, sums_of
 from engine.messages import HubDataInfo, ImportHubData, ImportReport
+from engine.models.hub import FOLDER_NAME, REPO_NAME, HubPlan, run_order, sums_of
 from engine.supervised import Staging
 
 OnProgress = Callable[[str, int, int, str], None]

@@ -33,7 +33,7 @@ from engine.messages import (
     StepKinds,
     StepPreview,
 )
-from engine.model_library import ModelLibrary
+from engine.models.library import ModelLibrary
 from engine.service import Errand, Handlers
 
 

@@ -17,7 +17,7 @@ from engine.evaluation.judge import Asked
 from engine.evaluation.subject import Chosen, Subject
 from engine.home import Home
 from engine.metrics import Figures
-from engine.models import find_source
+from engine.models.opening import find_source
 
 FOLDER = ".baselines"
 VERSION = 1  # to be raised when figures or baselines are counted otherwise

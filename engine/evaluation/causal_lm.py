@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from engine.data.examples import Conversation, Example, PlainText
 from engine.evaluation.judge import Asked, Judge, Judgement, Material, OnBatch, hard_rows, plain
 from engine.evaluation.token_records import TokenScores, pieces_of, score_tokens, sums_of
-from engine.generate import generate_greedy
+from engine.generation.generate import generate_greedy
 from engine.messages import ChatMessage, ReportRow
 from engine.metrics.language_modelling import language_modelling_intervals, language_modelling_metrics
 from engine.metrics.text_generation import text_report

@@ -25,7 +25,7 @@ from engine.errors import UserError
 from engine.home import Home
 from engine.journal import read_journal
 from engine.messages import RunCreated
-from engine.models import Source, find_source, with_adapter
+from engine.models.opening import Source, find_source, with_adapter
 from engine.predict import task_of
 from engine.prepare import open_dataset
 from engine.recipe import TASKS_OF_SHAPE, Recipe, kind_of_config, settled_task

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engine.batches import Batch
 from engine.evaluation.judge import Material, OnBatch
-from engine.loss import IGNORE_INDEX
+from engine.kernels.loss import IGNORE_INDEX
 from engine.messages import TokenLoss
 from engine.metrics.shares import Floats
 from engine.tasks.task import Task

@@ -90,7 +90,7 @@ def _model_and_task(folder: Path, task: str, num_labels: int) -> tuple[Any, _Bar
 
 def _has_new_pooler(model: Any, folder: Path) -> bool:
     """Whether the model has a pooler that the folder's weights do not."""
-    from engine.model_folder import read_header, weight_files
+    from engine.models.folder import read_header, weight_files
 
     if not any(name.rsplit(".", 1)[-1] == "pooler" for name, _ in model.named_modules()):
         return False

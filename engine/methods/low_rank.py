@@ -1,7 +1,7 @@
 """LoRA and its kin: two narrow matrices beside each frozen one. The adapter is peft's, so peft loads what is saved.
 
 Sources: LoRA, Hu et al. 2021; DoRA, Liu et al. 2024; rsLoRA, Kalajdzievski 2023; LoRA+, Hayou et al. 2024;
-PiSSA, Meng et al. 2024; OLoRA, Büyükakyüz 2024. The products are computed in `engine.lora_linear`.
+PiSSA, Meng et al. 2024; OLoRA, Büyükakyüz 2024. The products are computed in `engine.kernels.lora_linear`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from peft import LoraConfig, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
 
-from engine.lora_linear import fuse_lora_layers
+from engine.kernels.lora_linear import fuse_lora_layers
 from engine.methods.architecture import has_conv1d
 from engine.methods.method import ParameterGroup, TaskSide
 from engine.methods.peft_adapter import PeftMethod, adapt, heads, require_plain_linear, targets, task_type

@@ -16,9 +16,9 @@ from engine.errors import UserError
 from engine.home import Home
 from engine.messages import ModelInfo
 from engine.methods import method_named
-from engine.model_folder import Progress, no_progress, read_header, weight_files
-from engine.model_library import ModelLibrary
-from engine.models import find_source, with_adapter
+from engine.models.folder import Progress, no_progress, read_header, weight_files
+from engine.models.library import ModelLibrary
+from engine.models.opening import find_source, with_adapter
 from engine.predict import task_of
 from engine.processes import run_folder
 from engine.recipe import Recipe

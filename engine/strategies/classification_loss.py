@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.loss import IGNORE_INDEX
+from engine.kernels.loss import IGNORE_INDEX
 
 
 def classification_loss(

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from engine.batches import Batch
 from engine.errors import UserError
-from engine.loss import CHUNK_TOKENS, IGNORE_INDEX
+from engine.kernels.loss import CHUNK_TOKENS, IGNORE_INDEX
 from engine.recipe import Recipe
 
 
@@ -138,7 +138,7 @@ def hidden_distance(student_BTD: Tensor, teacher_BTD: Tensor, weights_BT: Tensor
 
 
 class _ChunkedDistillation(torch.autograd.Function):
-    """As in engine.loss: both gradients are computed while a chunk's logits exist. The teacher gets none."""
+    """As in engine.kernels.loss: both gradients are computed while a chunk's logits exist. The teacher gets none."""
 
     @staticmethod
     def forward(

@@ -9,7 +9,7 @@ import torch
 from engine.data.encode import load_tokenizer
 from engine.errors import UserError
 from engine.home import Home
-from engine.models import find_source, with_adapter
+from engine.models.opening import find_source, with_adapter
 from engine.predict import task_of
 from engine.recipe import Recipe
 from engine.tasks import make_task
@@ -19,7 +19,7 @@ from engine.tasks.task import Task
 def load_teacher(
     home: Home, recipe: Recipe, task: Task, tokenizer: Any, *, device: str, dtype: torch.dtype
 ) -> Any:
-    """The model that `recipe.teacher` names, a source as in engine.models; None if it names none.
+    """The model that `recipe.teacher` names, a source as in engine.models.opening; None if it names none.
 
     Raises:
         UserError: "teacher-unfit" if it is for another task, cuts texts otherwise or knows other labels.

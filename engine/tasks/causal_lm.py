@@ -17,11 +17,11 @@ from engine.batches import Batch, pad
 from engine.data.encode import WHOLE, Encoded, encode_examples, text_pieces
 from engine.data.examples import Conversation, Example, PlainText
 from engine.errors import BugError
-from engine.generate import generate_greedy
-from engine.loss import IGNORE_INDEX, completion_loss, completion_scores, shift_labels, token_losses
+from engine.generation.generate import generate_greedy
+from engine.kernels.loss import IGNORE_INDEX, completion_loss, completion_scores, shift_labels, token_losses
 from engine.messages import Predicted
 from engine.methods.prompted_decoder import hidden_states, is_soft_prompted
-from engine.models import load_for_training
+from engine.models.opening import load_for_training
 from engine.tasks.task import EvalResult, PinnedPrompt, Task, mean
 
 # How far the loss from selected hidden states may lie from the model's own logits' before the latter are used.

@@ -24,9 +24,9 @@ from torch.nn import functional
 from engine.batches import Batch, pad
 from engine.data.examples import Example, PlainText
 from engine.errors import UserError
-from engine.loss import IGNORE_INDEX
+from engine.kernels.loss import IGNORE_INDEX
 from engine.messages import Predicted, ScoredLabel
-from engine.models import load_partly
+from engine.models.opening import load_partly
 from engine.recipe import Recipe
 from engine.tasks.masking import NO_WORD, Masked, draw_hidden, hide, words_of_tokens
 from engine.tasks.selected_states import only_states_at

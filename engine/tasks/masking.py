@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.loss import IGNORE_INDEX
+from engine.kernels.loss import IGNORE_INDEX
 
 HAN = "[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
 WORD = re.compile(rf"({HAN}+)|(?:(?!{HAN})\w)+|[^\w\s]")

@@ -27,7 +27,7 @@ from engine.errors import UserError
 from engine.messages import Predicted, ScoredLabel, ScoredSpan
 from engine.metrics.question_answering import N_BEST, NO_ANSWER, answers_report
 from engine.metrics.words import is_chinese, language_of_texts
-from engine.models import load_with_head
+from engine.models.opening import load_with_head
 from engine.recipe import Recipe
 from engine.tasks.encoder_rows import encoder_inputs, real_tokens, row_limit
 from engine.tasks.task import EvalResult, PinnedPrompt, ShownRow, Task, mean

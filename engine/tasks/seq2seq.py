@@ -18,9 +18,9 @@ from torch.nn import functional
 from engine.batches import Batch, pad
 from engine.data.examples import Example, Translation
 from engine.errors import UserError
-from engine.loss import IGNORE_INDEX
+from engine.kernels.loss import IGNORE_INDEX
 from engine.messages import Predicted
-from engine.models import load_whole
+from engine.models.opening import load_whole
 from engine.tasks.selected_states import only_states_at
 from engine.tasks.task import EvalResult, PinnedPrompt, ShownRow, Task, mean
 

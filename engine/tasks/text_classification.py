@@ -22,7 +22,7 @@ from engine.errors import UserError
 from engine.messages import Predicted, ScoredLabel
 from engine.metrics.classification import classification_metrics
 from engine.metrics.multi_label import multi_label_metrics
-from engine.models import load_with_head
+from engine.models.opening import load_with_head
 from engine.recipe import Recipe
 from engine.strategies.classification_loss import balanced_weights, classification_loss
 from engine.tasks.encoder_rows import row_limit

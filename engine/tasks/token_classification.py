@@ -22,10 +22,10 @@ from engine.batches import Batch, pad
 from engine.data.dataset import Dataset
 from engine.data.examples import Example, Tagged
 from engine.errors import UserError
-from engine.loss import IGNORE_INDEX
+from engine.kernels.loss import IGNORE_INDEX
 from engine.messages import Predicted, ScoredSpan
 from engine.metrics.token_classification import OUTSIDE, entities_of, token_metrics
-from engine.models import load_with_head
+from engine.models.opening import load_with_head
 from engine.recipe import Recipe
 from engine.strategies.classification_loss import balanced_weights, classification_loss
 from engine.tasks.encoder_rows import asked, encoder_inputs, real_tokens, row_limit

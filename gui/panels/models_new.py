@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QDialog, QHBoxLayout, QLineEdit, QSpinBox, QVBoxLa
 
 from engine.errors import UserError
 from engine.messages import CreateModel, DataList, ListData
-from engine.model_sizes import KINDS, LIMITS, check_sizes, num_parameters
+from engine.models.sizes import KINDS, LIMITS, check_sizes, num_parameters
 from gui.sentences import sentence
 from gui.widgets.fields import ElidedComboBox, inset_text
 from gui.widgets.form import Form

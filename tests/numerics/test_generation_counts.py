@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from engine.generate import BatchWriter, Generator
+from engine.generation.generate import BatchWriter, Generator
 from engine.messages import SamplingSettings
 from tests.numerics.test_step_counts import Counting
 

@@ -12,7 +12,7 @@ from engine import messages as m
 from engine.data.encode import load_tokenizer
 from engine.loop import Training
 from engine.methods import method_named
-from engine.models import load_for_training, with_adapter
+from engine.models.opening import load_for_training, with_adapter
 from engine.recipe import METHODS, Recipe
 from engine.tasks.causal_lm import CausalLanguageModel
 from tests.numerics.test_training import Recorder, rows

@@ -16,7 +16,7 @@ from engine.data.library import DataLibrary
 from engine.errors import UserError
 from engine.home import Home
 from engine.loop import Training
-from engine.models import load_for_training
+from engine.models.opening import load_for_training
 from engine.recipe import Recipe, RecipeError
 from engine.strategies.training import Strategies
 from engine.tasks.task import EvalResult

@@ -28,7 +28,7 @@ from engine.data.encode import load_tokenizer
 from engine.errors import UserError
 from engine.loop import Training
 from engine.methods import method_named
-from engine.models import load_causal_lm, load_for_training
+from engine.models.opening import load_causal_lm, load_for_training
 from engine.recipe import Recipe
 from engine.tasks.causal_lm import CausalLanguageModel
 from engine.tasks.task import PinnedPrompt

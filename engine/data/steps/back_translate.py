@@ -105,7 +105,7 @@ class Translator:
         from transformers import AutoConfig
 
         from engine.data.encode import load_tokenizer
-        from engine.models import load_whole
+        from engine.models.opening import load_whole
 
         if not AutoConfig.from_pretrained(folder, local_files_only=True).is_encoder_decoder:
             raise UserError(

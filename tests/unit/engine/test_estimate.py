@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from engine import estimate
 from engine.data.library import DataLibrary
 from engine.errors import UserError
-from engine.estimate import estimate_run, learn_from_runs
 from engine.home import Home
 from engine.journal import JournalWriter
 from engine.machine import keep_measured, read_measured
 from engine.messages import DataPrepared, RunCreated, RunFinished, RunStarted, StepFinished
-from engine.model_shape import shape_of_folder, shape_of_starter
+from engine.models.shape import shape_of_folder, shape_of_starter
+from engine.models.starters import get_starter
+from engine.preflight import estimate
+from engine.preflight.estimate import estimate_run, learn_from_runs
 from engine.recipe import RecipeError
-from engine.starters import get_starter
 
 FACTS = {
     "device": "cpu", "device_name": "A processor", "gpu_memory_bytes": 0, "dtype": "float32",

@@ -16,15 +16,15 @@ import pytest
 
 from engine.assemble import assemble
 from engine.data.library import DataLibrary
-from engine.estimate import estimate_run
 from engine.gallery import RECIPES_FOLDER, GalleryRecipe, all_recipes, new_model_named
 from engine.home import Home
 from engine.machine import keep_measured
 from engine.messages import EvalFinished, StepFinished, from_json, to_json
-from engine.model_library import ModelLibrary
-from engine.model_sizes import check_sizes
+from engine.models.library import ModelLibrary
+from engine.models.sizes import check_sizes
+from engine.models.starters import STARTERS_FOLDER, Starter, all_starters, get_starter
+from engine.preflight.estimate import estimate_run
 from engine.recipe import TASKS_OF_KIND
-from engine.starters import STARTERS_FOLDER, Starter, all_starters, get_starter
 from tests.numerics.test_training import Recorder
 from tests.tiny_translator import new_model
 

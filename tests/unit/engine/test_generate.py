@@ -15,8 +15,8 @@ from transformers.generation.logits_process import (
 )
 
 from engine.errors import UserError
-from engine.generate import Generator, Sampler, TextStream, decode, generate_greedy, prompt_ids
-from engine.llama_decoder import Session
+from engine.generation.generate import Generator, Sampler, TextStream, decode, generate_greedy, prompt_ids
+from engine.generation.llama_decoder import Session
 from engine.messages import ChatMessage, SamplingSettings
 
 PROMPTS = ["What is the capital of France?", "Hello", "你好，我的包裹在哪里？ Where is it, please?"]
@@ -73,7 +73,7 @@ def test_batch_of_prompts_equals_transformers_one_by_one(model, tokenizer):
 def test_texts_that_end_early_leave_the_others_as_they_were(model, tokenizer, monkeypatch, is_packed):
     """Ends come by chance: a third of all tokens is one."""
     if not is_packed:
-        monkeypatch.setattr("engine.generate.pack", lambda model: None)
+        monkeypatch.setattr("engine.generation.generate.pack", lambda model: None)
     model.generation_config.eos_token_id = list(range(0, model.config.vocab_size, 3))
     prompts = [f"{prompt} {number}" for number in range(7) for prompt in PROMPTS]
     asked = [ask(prompt) for prompt in prompts]
@@ -97,7 +97,7 @@ def test_a_training_adapter_is_packed_too(model, tokenizer, monkeypatch):
             if "lora_B" in name:
                 weight.normal_(std=0.3)
     expected = [transformers_reply(tuned, tokenizer, prompt, 24) for prompt in PROMPTS]
-    monkeypatch.setattr("engine.generate.CachedDecoder", None)
+    monkeypatch.setattr("engine.generation.generate.CachedDecoder", None)
     assert generate_greedy(tuned, tokenizer, PROMPTS, 24) == expected
 
 

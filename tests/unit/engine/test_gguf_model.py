@@ -14,7 +14,7 @@ import pytest
 
 from engine.errors import Cancelled, UserError
 from engine.home import Home
-from engine.model_library import ModelLibrary
+from engine.models.library import ModelLibrary
 from tests.tiny_gguf import write_tiny_gguf
 from tests.tiny_model import CHAT_TEMPLATE
 
@@ -78,7 +78,7 @@ def test_cancelling_ends_the_child_and_leaves_nothing(home, gguf):
 
     def children() -> list[psutil.Process]:
         own = psutil.Process().children(recursive=True)
-        return [child for child in own if "engine.gguf_model" in " ".join(child.cmdline())]
+        return [child for child in own if "engine.models.gguf" in " ".join(child.cmdline())]
 
     with pytest.raises(Cancelled):
         ModelLibrary(home).add(gguf, check=check)
@@ -89,7 +89,7 @@ def test_cancelling_ends_the_child_and_leaves_nothing(home, gguf):
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is posix")
 def test_a_kill_in_the_middle_leaves_nothing_that_counts(home, gguf):
     code = (
-        "import sys; from pathlib import Path; from engine.home import Home; from engine.model_library import *; "
+        "import sys; from pathlib import Path; from engine.home import Home; from engine.models.library import *; "
         "ModelLibrary(Home(Path(sys.argv[1]))).add(sys.argv[2], 'tiny')"
     )
     adding = subprocess.Popen([sys.executable, "-c", code, str(home.root), str(gguf)])

@@ -11,8 +11,8 @@ import pytest
 
 from engine.errors import Cancelled, UserError
 from engine.home import Home
-from engine.hub import plan_download
-from engine.model_library import ModelLibrary
+from engine.models.hub import plan_download
+from engine.models.library import ModelLibrary
 from tests.hub_server import COMMIT, Hub, hub_running
 
 REPO = "some-one/Tiny-Llama"
@@ -74,7 +74,7 @@ def test_cancelling_ends_the_child_and_leaves_nothing(home, hub: Hub):
     with pytest.raises(Cancelled):
         ModelLibrary(home).get_hub(REPO, progress=progress)
     own = psutil.Process().children(recursive=True)
-    assert not [child for child in own if "engine.hub" in " ".join(child.cmdline())]
+    assert not [child for child in own if "engine.models.hub" in " ".join(child.cmdline())]
     assert nothing_half_done(home)
 
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from engine.attention import short_causal_attention
-from engine.dropout import dropout, quicken_dropout
-from engine.encoder_attention import short_attention
-from engine.fused_layers import fuse_layers, gated_silu, rms_norm
-from engine.lora_linear import lora_product
-from engine.loss import ShapeError, completion_loss, shift_labels
-from engine.models import load_causal_lm
+from engine.kernels.attention import short_causal_attention
+from engine.kernels.dropout import dropout, quicken_dropout
+from engine.kernels.encoder_attention import short_attention
+from engine.kernels.fused_layers import fuse_layers, gated_silu, rms_norm
+from engine.kernels.lora_linear import lora_product
+from engine.kernels.loss import ShapeError, completion_loss, shift_labels
+from engine.models.opening import load_causal_lm
 
 
 @pytest.mark.parametrize("num_heads, num_kv_heads", [(9, 3), (4, 4), (4, 1)])

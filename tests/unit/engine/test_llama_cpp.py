@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from engine.errors import UserError
+from engine.generation.llama_cpp import GgufGenerator, is_gguf
 from engine.home import Home
-from engine.llama_cpp import GgufGenerator, is_gguf
 from engine.messages import ChatMessage, SamplingSettings
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -76,7 +76,7 @@ def test_a_file_that_is_cut_off_is_refused_with_llama_cpps_reason(tmp_path, gguf
 
 
 def test_it_begins_as_our_decoder_does(llama, tiny_home: Home):
-    from engine.generate import Generator
+    from engine.generation.generate import Generator
 
     ours = Generator.load(tiny_home, "tiny")
     one_token = SamplingSettings(temperature=0.0, max_new_tokens=1)
@@ -144,7 +144,7 @@ def test_room_for_a_longer_text_is_made_when_it_is_needed(tiny_model, tmp_path, 
     long = [ChatMessage("user", "one two " * 200)]
     at_once = GgufGenerator.load(path).reply(long, GREEDY)
     assert at_once.num_prompt_tokens > 256
-    monkeypatch.setattr("engine.llama_cpp.FIRST_CONTEXT", 256)
+    monkeypatch.setattr("engine.generation.llama_cpp.FIRST_CONTEXT", 256)
     grown = GgufGenerator.load(path)
     assert grown.reply(HELLO, GREEDY).num_prompt_tokens < 256
     before = grown._llm

@@ -7,7 +7,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, DynamicCache, LlamaConfig, MistralConfig, Qwen2Config
 
-from engine.llama_decoder import PackedLlama, Session, Unsupported, pack
+from engine.generation.llama_decoder import PackedLlama, Session, Unsupported, pack
 
 SHAPE = {
     "vocab_size": 300, "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 3,
@@ -138,5 +138,5 @@ def test_no_room_for_a_second_copy_means_no_packing(monkeypatch):
     class Full:
         available = 1000
 
-    monkeypatch.setattr("engine.llama_decoder.psutil.virtual_memory", Full)
+    monkeypatch.setattr("engine.generation.llama_decoder.psutil.virtual_memory", Full)
     assert pack(make(CONFIGS["grouped heads"], torch.float32)) is None

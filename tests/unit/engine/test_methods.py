@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, LlamaForCausalLM
 
-from engine.fused_layers import fuse_layers
+from engine.kernels.fused_layers import fuse_layers
 from engine.method_refusals import refusal
 from engine.methods import method_named
 from engine.recipe import DEFAULT_LEARNING_RATES, METHODS, Recipe

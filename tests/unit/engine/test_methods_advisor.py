@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from engine.advisor import advise_methods
 from engine.data.library import DataLibrary
 from engine.errors import UserError
 from engine.home import Home
@@ -15,6 +14,7 @@ from engine.machine import keep_measured
 from engine.messages import from_json, to_json
 from engine.methods import method_named
 from engine.methods.count import count_parameters
+from engine.preflight.advisor import advise_methods
 from engine.recipe import METHODS, Recipe
 from tests.unit.engine.test_methods import KINDS, make_bases, open_base, recipe_of, unfit  # noqa: F401
 
@@ -82,12 +82,12 @@ def test_where_memory_is_short_the_least_is_picked(
     whole = advise_methods(advised_home, recipe.to_dict())
     least = min((each.memory_bytes, each.method) for each in whole.rows if each.fits)
     short = psutil.virtual_memory()._replace(available=least[0])
-    monkeypatch.setattr("engine.advisor.psutil.virtual_memory", lambda: short)
+    monkeypatch.setattr("engine.preflight.advisor.psutil.virtual_memory", lambda: short)
     advice = advise_methods(advised_home, recipe.to_dict())
     assert advice.pick == least[1]
     assert {each.why.code for each in advice.rows if each.memory_bytes > least[0]} == {"memory-short"}
     none = psutil.virtual_memory()._replace(available=1)
-    monkeypatch.setattr("engine.advisor.psutil.virtual_memory", lambda: none)
+    monkeypatch.setattr("engine.preflight.advisor.psutil.virtual_memory", lambda: none)
     assert advise_methods(advised_home, recipe.to_dict()).pick == ""
 
 

@@ -12,7 +12,7 @@ import torch
 from engine.errors import UserError
 from engine.method_refusals import refusal
 from engine.methods import method_named
-from engine.models import load_for_inference
+from engine.models.opening import load_for_inference
 from engine.recipe import Recipe
 from tests.unit.engine.test_methods import inputs_of, loss_of, make_bases, open_base, recipe_of  # noqa: F401
 

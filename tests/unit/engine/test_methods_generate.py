@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from engine.generate import Generator, generate_greedy
+from engine.generation.generate import Generator, generate_greedy
 from engine.home import Home
-from engine.loss import completion_loss
+from engine.kernels.loss import completion_loss
 from engine.messages import SamplingSettings
 from engine.methods import method_named
 from engine.methods.prompted_decoder import hidden_states, is_soft_prompted, num_virtual_tokens
-from engine.models import load_for_inference
+from engine.models.opening import load_for_inference
 from engine.recipe import METHODS, SOFT_PROMPTS, Recipe
 from engine.tasks.causal_lm import CausalLanguageModel
 from tests.unit.engine.test_methods import make_bases, open_base, recipe_of, train  # noqa: F401

@@ -12,8 +12,8 @@ from engine.errors import UserError
 from engine.home import Home
 from engine.methods import method_named
 from engine.methods.merging import merge_run
-from engine.model_library import ModelLibrary
-from engine.models import load_for_inference
+from engine.models.library import ModelLibrary
+from engine.models.opening import load_for_inference
 from engine.recipe import Recipe
 from tests.unit.engine.test_methods import TinyTask, make_bases, open_base, recipe_of, train  # noqa: F401
 

@@ -14,8 +14,8 @@ import pytest
 
 from engine.errors import Cancelled, UserError
 from engine.home import Home
-from engine.model_folder import changed_files, describe, read_header
-from engine.model_library import ModelLibrary
+from engine.models.folder import changed_files, describe, read_header
+from engine.models.library import ModelLibrary
 
 
 @pytest.fixture
@@ -265,7 +265,7 @@ def test_what_a_model_is_comes_from_its_configuration(tmp_path, tiny_model):
 def test_lists_are_answered_without_torch(tiny_home):
     code = (
         "import sys; from pathlib import Path; from engine.home import Home; "
-        "from engine.model_library import ModelLibrary; l = ModelLibrary(Home(Path(sys.argv[1]))); "
+        "from engine.models.library import ModelLibrary; l = ModelLibrary(Home(Path(sys.argv[1]))); "
         "assert [m.id for m in l.list()] == ['tiny'] and len(l.starters()) == 2; "
         "heavy = {'torch', 'transformers', 'pyarrow', 'numpy', 'huggingface_hub'} & set(sys.modules); "
         "assert not heavy, heavy"

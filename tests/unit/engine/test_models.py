@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.errors import UserError
-from engine.models import load_causal_lm
+from engine.models.opening import load_causal_lm
 
 
 def test_a_model_without_some_of_its_weights_is_refused(tiny_model: Path, tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from engine.errors import Cancelled, UserError
 from engine.home import Home
 from engine.librarian import Librarian
 from engine.messages import CreateModel, Progress
-from engine.model_library import ModelLibrary
-from engine.model_sizes import KINDS, check_sizes, num_parameters
-from engine.new_model import create_model, make_folder, make_weights
+from engine.models.library import ModelLibrary
+from engine.models.new import create_model, make_folder, make_weights
+from engine.models.sizes import KINDS, check_sizes, num_parameters
 from engine.processes import resolve_recipe
 from engine.recipe import NEW_MODEL_LEARNING_RATE, Recipe, tasks_for
 from engine.service import Errand

@@ -12,7 +12,7 @@ import pytest
 from engine.data.library import DataLibrary
 from engine.errors import UserError
 from engine.home import Home
-from engine.preflight import preflight, tune
+from engine.preflight.measure import preflight, tune
 from engine.recipe import Recipe
 
 
@@ -51,7 +51,7 @@ def test_what_does_not_fit_is_said_with_measured_ways_out(
 ) -> None:
     memory = psutil.virtual_memory()
     little = namedtuple("Memory", ["total", "available"])(100e6, 60e6)
-    monkeypatch.setattr("engine.preflight.psutil.virtual_memory", lambda: little)
+    monkeypatch.setattr("engine.preflight.measure.psutil.virtual_memory", lambda: little)
     found = preflight(stocked, RECIPE.replace(method="full"), quiet, quiet)
     assert not found.fits
     assert [note.code for note in found.notes] == ["memory-short"]

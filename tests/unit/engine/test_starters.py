@@ -14,12 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine import starters
 from engine.errors import BugError, Cancelled, UserError
 from engine.home import Home
-from engine.model_folder import changed_files
-from engine.model_library import ModelLibrary
-from engine.starters import Starter, all_starters, get_starter
+from engine.models import starters
+from engine.models.folder import changed_files
+from engine.models.library import ModelLibrary
+from engine.models.starters import Starter, all_starters, get_starter
 from engine.supervised import Staging, sweep_downloads
 from tests.package_index import PACKAGE, VERSION, WHEEL, Index, make_wheel, served
 
@@ -172,7 +172,7 @@ def test_a_kill_in_the_middle_of_a_download_counts_for_nothing(home, starter, in
     described = tmp_path / "starter.json"
     described.write_text(json.dumps(vars(starter)), encoding="utf-8")
     code = (
-        "import json, sys; from pathlib import Path; from engine import starters; from engine.home import Home; "
+        "import json, sys; from pathlib import Path; from engine.models import starters; from engine.home import Home; "
         "made = starters.Starter(**json.loads(Path(sys.argv[2]).read_text())); "
         "starters.all_starters = lambda: (made,); starters.get_starter(Home(Path(sys.argv[1])), 'tiny')"
     )

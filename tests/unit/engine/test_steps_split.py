@@ -23,10 +23,10 @@ from engine.data.steps.versions import DataSteps
 from engine.errors import UserError
 from engine.home import Home
 from engine.messages import DataStep
+from engine.preflight.row_sample import sample_of_dataset
 from engine.prepare import PreparedRows, open_dataset, prepare_rows
 from engine.processes import create_run
 from engine.recipe import Recipe
-from engine.row_sample import sample_of_dataset
 from engine.tasks import make_task
 
 LABELS = ["account"] * 40 + ["billing"] * 15 + ["shipping"] * 5

@@ -25,7 +25,7 @@ from transformers import (
 
 from engine.batches import Batch, BatchPlan
 from engine.errors import UserError
-from engine.loss import completion_loss
+from engine.kernels.loss import completion_loss
 from engine.recipe import Recipe
 from engine.strategies.adversarial import Adversary
 from engine.strategies.classification_loss import balanced_weights, classification_loss

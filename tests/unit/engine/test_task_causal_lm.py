@@ -15,7 +15,7 @@ from engine.assemble import assemble
 from engine.data.encode import encode, load_tokenizer
 from engine.data.examples import PlainText
 from engine.home import Home
-from engine.loss import completion_scores
+from engine.kernels.loss import completion_scores
 from engine.messages import EvalFinished
 from engine.processes import create_run
 from engine.recipe import Recipe, num_pieces

@@ -1,6 +1,6 @@
 """The tiny model is a real one: a chat goes in, a reply comes out, the card says what it is."""
 
-from engine.model_folder import changed_files, read_card
+from engine.models.folder import changed_files, read_card
 
 
 def test_the_tiny_model_answers_through_its_chat_template(tiny_home):

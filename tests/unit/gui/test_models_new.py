@@ -7,7 +7,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QScrollArea
 
 from engine.messages import CreateModel
-from engine.model_sizes import num_parameters
+from engine.models.sizes import num_parameters
 from gui.panels.models import ModelsPanel
 from gui.panels.models_new import NewModelDialog
 from gui.words import language

@@ -1,7 +1,7 @@
 """What a run will take, measured before it starts: real steps in a child process that is thrown away.
 
 Owns the child, the forecast from what it measured, the comparison with what is free, and the changes that would make
-a run fit. The measuring itself is `engine.preflight_probe`.
+a run fit. The measuring itself is `engine.preflight.probe`.
 """
 
 from __future__ import annotations
@@ -96,12 +96,12 @@ class _TooLarge(Exception):
 
 
 def _probe(home: Home, recipe: Recipe, check: Check, *, is_short: bool = False) -> dict[str, Any]:
-    """What `engine.preflight_probe` says of a resolved recipe. Raises _TooLarge, UserError, or what `check` raises."""
+    """What `engine.preflight.probe` says of a resolved recipe. Raises _TooLarge, UserError, or what `check` raises."""
     folder = Path(tempfile.mkdtemp(prefix="preflight-", dir=_folder(home)))
     asked = {"recipe": recipe.to_dict(), "is_short": is_short}
     try:
         child = subprocess.Popen(
-            child_command("engine.preflight_probe", str(home.root), str(folder)),
+            child_command("engine.preflight.probe", str(home.root), str(folder)),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=(folder / "log").open("wb"), cwd=folder,
             env=child_environment() | {"OMP_NUM_THREADS": str(recipe.num_threads or 1)},
         )  # fmt: skip

@@ -1,6 +1,6 @@
 """Models and data sets from a hub, through huggingface_hub: which files, how far, and every refusal as a sentence.
 
-The download runs as a child (`python -m engine.hub PLAN`), so that it can be cancelled at any moment and so
+The download runs as a child (`python -m engine.models.hub PLAN`), so that it can be cancelled at any moment and so
 that its
 threads end with it. Which hub is asked is huggingface_hub's own setting (HF_ENDPOINT, HF_TOKEN, its login):
 no host is named here. Knows nothing of the library.
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import UserError
-from engine.model_folder import PICKLES, WANTED, Progress
+from engine.models.folder import PICKLES, WANTED, Progress
 from engine.processes import child_command, child_environment, explain_exit
 from engine.supervised import disk_full, is_disk_full, require_space, run_child
 
@@ -103,7 +103,7 @@ def run_order(order: dict[str, Any], staging: Path, progress: Progress, check: C
             progress("downloading", min(_bytes_below(folder), plan.num_bytes), plan.num_bytes, "bytes")
 
     code = run_child(
-        child_command("engine.hub", str(staging / ORDER_NAME)),
+        child_command("engine.models.hub", str(staging / ORDER_NAME)),
         folder=staging, log=staging / LOG_NAME, watch=watch,
         environment=child_environment() | {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_XET": "1"},
     )  # fmt: skip
@@ -322,7 +322,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m engine.hub ORDER`: the outcome stands in hub.json beside the order."""
+    """`python -m engine.models.hub ORDER`: the outcome stands in hub.json beside the order."""
     place = Path(arguments[0])
     order = json.loads(place.read_text(encoding="utf-8"))
     outcome: dict[str, Any] = {}

@@ -29,8 +29,8 @@ from engine.data.labels import count_labels
 from engine.data.library import DataLibrary
 from engine.errors import UserError
 from engine.home import Home
+from engine.models.starters import Starter, all_starters
 from engine.recipe import CLASSIFIERS, Recipe, kind_of_config, num_pieces, tasks_for, usual_row_tokens
-from engine.starters import Starter, all_starters
 
 SAMPLE_ROWS = 200
 CHARACTERS_PER_TOKEN = 4.3  # of English in a vocabulary of some 50,000; measured on the support-desk rows

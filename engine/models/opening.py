@@ -152,8 +152,8 @@ def load_partly(
 
 def _quicken(model: Any) -> None:
     """Our attention and dropout for encoders' layers on a processor; causal layers keep torch's own attention."""
-    from engine.dropout import quicken_dropout
-    from engine.encoder_attention import NAME
+    from engine.kernels.dropout import quicken_dropout
+    from engine.kernels.encoder_attention import NAME
 
     if model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(NAME)
@@ -174,8 +174,8 @@ def _unreadable(folder: Path, reason: str) -> UserError:
 
 def load_for_training(folder: Path, *, dtype: torch.dtype, device: str) -> Any:
     """A decoder as the loop trains it: our attention and layers wherever they give the same numbers."""
-    from engine.attention import implementation_for
-    from engine.fused_layers import fuse_layers
+    from engine.kernels.attention import implementation_for
+    from engine.kernels.fused_layers import fuse_layers
 
     model = load_causal_lm(folder, dtype=dtype, device=device, attention=implementation_for(device))
     fuse_layers(model)

@@ -29,11 +29,11 @@ from engine.messages import (
     StepFinished,
 )
 from engine.method_refusals import optimizer_refusal, refusal, shares_its_head
-from engine.model_folder import Progress, no_progress, read_config
-from engine.model_shape import ModelShape, shape_of_folder, shape_of_starter
+from engine.models.folder import Progress, no_progress, read_config
+from engine.models.shape import ModelShape, shape_of_folder, shape_of_starter
+from engine.preflight.row_sample import RowSample, sample_of_dataset, sample_of_starter
 from engine.processes import known_of_model
 from engine.recipe import GENERATIVE, TASKS_OF_KIND, Recipe
-from engine.row_sample import RowSample, sample_of_dataset, sample_of_starter
 from engine.supervised import bytes_text
 
 NUM_PINNED_PROMPTS = 3

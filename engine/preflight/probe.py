@@ -1,4 +1,4 @@
-"""The child of a preflight: `python -m engine.preflight_probe HOME FOLDER` with a resolved recipe on stdin.
+"""The child of a preflight: `python -m engine.preflight.probe HOME FOLDER` with a resolved recipe on stdin.
 
 Puts the run together as the worker does, takes real steps, validates, answers a prompt and saves, each once or a few
 times, and says on stdout what that took. What it writes lies in FOLDER, which its starter throws away.

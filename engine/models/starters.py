@@ -25,7 +25,7 @@ from typing import IO, Any
 from engine.errors import BugError, UserError
 from engine.home import Home
 from engine.messages import DatasetInfo, ModelInfo, StarterInfo
-from engine.model_folder import PIECE_BYTES, Progress, no_progress
+from engine.models.folder import PIECE_BYTES, Progress, no_progress
 from engine.processes import PROGRAM_FOLDER
 from engine.supervised import disk_full, is_disk_full, require_space, run_child
 
@@ -134,7 +134,7 @@ def get_starter(
         from engine.starter_data import get_data_starter
 
         return get_data_starter(home, starter, progress, check)
-    from engine.model_library import ModelLibrary
+    from engine.models.library import ModelLibrary
 
     return ModelLibrary(home).get_starter(id, progress, check)
 

@@ -1,6 +1,6 @@
 """A model from scratch: a tokenizer trained on the texts of a data set, and random weights of a known architecture.
 
-`create_model` starts this module as a child (`python -m engine.new_model HOME FOLDER`), so that it can be cancelled at
+`create_model` starts this module as a child (`python -m engine.models.new HOME FOLDER`), so that it can be cancelled at
 any moment and the librarian never loads torch. What comes out is a plain transformers folder: Llama for a decoder,
 BERT for an encoder, T5 for an encoder-decoder.
 """
@@ -19,9 +19,9 @@ from engine.data.library import DataLibrary
 from engine.errors import UserError
 from engine.home import Home
 from engine.messages import CreateModel, ModelInfo, from_json, to_json
-from engine.model_folder import Progress, no_progress
-from engine.model_library import Check, ModelLibrary, no_check
-from engine.model_sizes import ENCODER_DECODER_BUCKETS, check_sizes, inner_width
+from engine.models.folder import Progress, no_progress
+from engine.models.library import Check, ModelLibrary, no_check
+from engine.models.sizes import ENCODER_DECODER_BUCKETS, check_sizes, inner_width
 from engine.processes import child_command, child_environment, explain_exit
 from engine.supervised import Staging, run_child
 
@@ -60,7 +60,7 @@ def create_model(
             progress("reading", done, num_rows, "rows") if done < num_rows else progress("creating", 0, 0, "")
 
         code = run_child(
-            child_command("engine.new_model", str(home.root), str(staging)), folder=staging, log=staging / LOG_NAME,
+            child_command("engine.models.new", str(home.root), str(staging)), folder=staging, log=staging / LOG_NAME,
             watch=watch, environment=child_environment() | {"HF_HUB_OFFLINE": "1"},
         )  # fmt: skip
         _raise_refusal(staging, code)

@@ -15,7 +15,12 @@ from engine.data.encode import load_tokenizer
 from engine.data.library import DataLibrary
 from engine.device import measured
 from engine.errors import UserError
-from engine.estimate import (
+from engine.home import Home
+from engine.messages import AdvisedMethod, Failed, MethodAdvice
+from engine.method_refusals import refusal, shares_its_head
+from engine.models.folder import Progress, no_progress
+from engine.models.shape import ModelShape
+from engine.preflight.estimate import (
     START_S,
     learn_from_runs,
     memory_of,
@@ -27,11 +32,7 @@ from engine.estimate import (
     type_width,
     work_of,
 )
-from engine.home import Home
-from engine.messages import AdvisedMethod, Failed, MethodAdvice
-from engine.method_refusals import refusal, shares_its_head
-from engine.model_folder import Progress, no_progress
-from engine.model_shape import ModelShape
+from engine.preflight.row_sample import SAMPLE_ROWS, RowSample
 from engine.processes import known_of_model
 from engine.recipe import (
     BOTTLENECKS,
@@ -43,7 +44,6 @@ from engine.recipe import (
     Recipe,
     settled_task,
 )
-from engine.row_sample import SAMPLE_ROWS, RowSample
 from engine.supervised import bytes_text
 
 SMALL_MODEL = 200_000_000  # parameters; below it, training everything is quick where there is memory
@@ -229,7 +229,7 @@ def _rows(home: Home, recipe: Recipe, shape: ModelShape) -> RowSample:
 def _model_type(shape: ModelShape) -> str:
     if shape.folder is None:
         return ""
-    from engine.model_folder import read_config
+    from engine.models.folder import read_config
 
     return str(read_config(shape.folder)["model_type"])
 

@@ -1,8 +1,8 @@
 """A GGUF file as it lies, run by llama.cpp: the mark that our own decoder is measured against.
 
-Same surface as `engine.generate.Generator`, without torch and transformers. The conversation is rendered by the same
-code, the sampling settings mean the same, and only the decoding is llama.cpp's, through the bindings of
-llama-cpp-python, an extra. Knows nothing of the library: a GGUF that is added there is converted (`engine.gguf_model`)
+Same surface as `engine.generation.generate.Generator`, without torch and transformers. The conversation is rendered
+by the same code, the sampling settings mean the same, and only the decoding is llama.cpp's, through the bindings of
+llama-cpp-python, an extra. Knows nothing of the library: a GGUF that is added there is converted (`engine.models.gguf`)
 and not kept.
 """
 
@@ -25,8 +25,8 @@ import psutil
 
 from engine.data.chat_text import prompt_text
 from engine.errors import UserError
-from engine.gguf_model import check_head
 from engine.messages import ChatMessage, Generated, SamplingSettings
+from engine.models.gguf import check_head
 
 FIRST_CONTEXT = 2048  # tokens that there is room for at first; all that a model reads may take many GB
 FUNCTION = re.compile(r"^\w+: ")  # of llama.cpp, before what it says
@@ -166,7 +166,7 @@ class GgufGenerator:
 
     @contextmanager
     def _sampler(self, settings: SamplingSettings, prompt: list[int]) -> Iterator[Any]:
-        """llama.cpp's samplers in the order of `engine.generate.Sampler`; its bindings' own order is another."""
+        """llama.cpp's samplers in the order of our own `Sampler`; its bindings' own order is another."""
         cpp = self._cpp
         links = []
         if settings.repetition_penalty != 1.0:

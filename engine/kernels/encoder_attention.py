@@ -17,8 +17,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from engine.attention import LONGEST
-from engine.dropout import kept
+from engine.kernels.attention import LONGEST
+from engine.kernels.dropout import kept
 
 NAME = "tunebench_encoder"
 CHUNK_SCORES = 1 << 19  # at once: a megabyte in bfloat16

@@ -1,6 +1,6 @@
 """GGUF -> safetensors, once: weights, tokenizer, chat template, generation settings.
 
-`convert_gguf` starts this module as a child (`python -m engine.gguf_model FILE FOLDER`), because a file from
+`convert_gguf` starts this module as a child (`python -m engine.models.gguf FILE FOLDER`), because a file from
 elsewhere may crash a native library or want a lot of memory, and because a child can be cancelled. Knows
 nothing of libraries and downloads.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import UserError
-from engine.model_folder import Progress, no_progress
+from engine.models.folder import Progress, no_progress
 from engine.processes import child_command, child_environment, explain_exit
 from engine.supervised import require_space, run_child
 
@@ -52,7 +52,7 @@ def convert_gguf(path: Path, staging: Path, progress: Progress = no_progress) ->
         progress("converting", done, len(STAGES), "")
 
     code = run_child(
-        child_command("engine.gguf_model", str(path.absolute()), str(target)),
+        child_command("engine.models.gguf", str(path.absolute()), str(target)),
         folder=staging, log=staging / LOG_NAME, watch=watch,
         environment=child_environment() | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
@@ -196,7 +196,7 @@ def _stage_done(stages: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m engine.gguf_model FILE FOLDER`: the outcome stands in convert.json beside FOLDER."""
+    """`python -m engine.models.gguf FILE FOLDER`: the outcome stands in convert.json beside FOLDER."""
     path, target = map(Path, arguments)
     if os.name == "posix":
         os.nice(5)

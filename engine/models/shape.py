@@ -15,10 +15,10 @@ from engine.errors import UserError
 from engine.gallery import new_model_named
 from engine.home import Home
 from engine.messages import CreateModel
-from engine.model_folder import describe, read_config, read_header, weight_files
-from engine.model_library import ModelLibrary
-from engine.model_sizes import inner_width, num_parameters
-from engine.starters import all_starters
+from engine.models.folder import describe, read_config, read_header, weight_files
+from engine.models.library import ModelLibrary
+from engine.models.sizes import inner_width, num_parameters
+from engine.models.starters import all_starters
 
 EMBEDDING = re.compile(r"(embed|lm_head|wte|wpe|output\.weight|position)", re.IGNORECASE)
 TOKENIZER_BYTES = 4_000_000  # where it is not there to be weighed

@@ -1,0 +1,1 @@
+"""Text out of decoders: the decode loop, our own decoder for Llama shapes, and llama.cpp."""

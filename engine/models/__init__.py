@@ -1,0 +1,1 @@
+"""Models on disk: opening, listing, fetching, converting and making them."""
