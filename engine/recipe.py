@@ -145,8 +145,8 @@ EFFORTS: dict[str, dict[str, Any]] = {
 USUAL_EPOCHS = 3.0
 FEWEST_STEPS, MOST_EPOCHS = 100, 10.0
 # Many long rows are more than a classifier needs to learn what there is: so many tokens, for a model of so many
-# parameters, are some five minutes of one core that multiplies bfloat16 (MiniLM, news of 400 words).
-CLASSIFIER_TOKENS, CLASSIFIER_PARAMETERS = 600_000, 22_700_000
+# parameters, are some four minutes of two cores that multiply bfloat16 (MiniLM, news of 400 words).
+CLASSIFIER_TOKENS, CLASSIFIER_PARAMETERS = 1_200_000, 22_700_000
 UNKNOWN_PARAMETERS = 45_000_000  # what a model is taken for that is none of the library
 
 # Learning rates that the field has settled on for small models, by method.
