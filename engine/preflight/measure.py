@@ -98,7 +98,7 @@ class _TooLarge(Exception):
 def _probe(home: Home, recipe: Recipe, check: Check, *, is_short: bool = False) -> dict[str, Any]:
     """What `engine.preflight.probe` says of a resolved recipe. Raises _TooLarge, UserError, or what `check` raises."""
     folder = Path(tempfile.mkdtemp(prefix="preflight-", dir=_folder(home)))
-    asked = {"recipe": recipe.to_dict(), "is_short": is_short}
+    asked = {"recipe": recipe.to_dict(), "is_short": is_short, "spawned_at": time.time()}
     try:
         child = subprocess.Popen(
             child_command("engine.preflight.probe", str(home.root), str(folder)),

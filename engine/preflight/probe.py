@@ -35,6 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     home, folder = Home(Path(arguments[0])), Path(arguments[1])
     asked = json.loads(sys.stdin.read())
     recipe = Recipe.from_dict(asked["recipe"])
+    interpreter_s = max(0.0, time.time() - asked["spawned_at"])
     out, sys.stdout = sys.stdout, sys.stderr  # a library that prints must not spoil the answer
     psutil.Process().nice(NICENESS)  # as the worker, so that the same others come first
     try:
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         told = {"code": refusal.code, "template": refusal.template, "fields": refusal.fields}
         sys.stderr.write(f"REFUSED {json.dumps(told)}\n")
         return 1
+    found["start_s"] += interpreter_s  # which a run's worker takes too
     out.write(json.dumps(found))
     return 0
 
