@@ -32,7 +32,7 @@ class _ShortCausalAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q_BHTE: Tensor, k_BKTE: Tensor, v_BKTE: Tensor, scale: float) -> Tensor:
-        q_NGTE, k_NTE, v_NTE = _scaled(_by_key_head(q_BHTE, k_BKTE), scale), _fold(k_BKTE), _fold(v_BKTE)
+        q_NGTE, k_NTE, v_NTE = _by_key_head(q_BHTE, k_BKTE) * scale, _fold(k_BKTE), _fold(v_BKTE)
         ctx.save_for_backward(q_NGTE, k_NTE, v_NTE)
         ctx.scale, ctx.sizes = scale, (q_BHTE.shape, k_BKTE.shape)
         out_NGTE = torch.empty_like(q_NGTE)
@@ -82,10 +82,6 @@ def _by_key_head(q_BHTE: Tensor, k_BKTE: Tensor) -> Tensor:
     batch, num_heads, time, width = q_BHTE.shape
     num_groups = k_BKTE.shape[1]
     return q_BHTE.reshape(batch * num_groups, num_heads // num_groups, time, width)
-
-
-def _scaled(q: Tensor, scale: float) -> Tensor:
-    return q * scale
 
 
 def _stack(x_NGTE: Tensor) -> Tensor:
