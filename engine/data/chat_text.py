@@ -266,3 +266,14 @@ def _refused(reason: str) -> UserError:
         "The model's chat template does not accept this conversation: {reason}",
         reason=reason,
     )
+
+
+def check_prompt_length(num_tokens: int, context: int) -> None:
+    """Raises UserError "prompt-too-long" if nothing could follow a prompt of so many tokens."""
+    if num_tokens >= context:
+        raise UserError(
+            "prompt-too-long",
+            "The conversation is {num_tokens} tokens long; this model reads {context} at most. "
+            "Clear the conversation or shorten the prompt.",
+            num_tokens=num_tokens, context=context,
+        )  # fmt: skip

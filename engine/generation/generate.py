@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import torch
 from transformers import DynamicCache
 
-from engine.data.chat_text import prompt_text
+from engine.data.chat_text import check_prompt_length, prompt_text
 from engine.data.encode import begin_ids
-from engine.errors import UserError
 from engine.generation.llama_decoder import PackedLlama, Session, pack
 from engine.home import Home
 from engine.messages import ChatMessage, Generated, SamplingSettings
@@ -145,7 +144,7 @@ class Generator:
     ) -> Generated:
         started = time.perf_counter()
         context = context_length(self.model) - num_virtual_tokens(self.model)
-        _check_length(len(prompt), context)
+        check_prompt_length(len(prompt), context)
         stream = TextStream(self.tokenizer, on_text)
         sampler = Sampler(settings, model_device(self.model))
         budget = min(settings.max_new_tokens, context - len(prompt))
@@ -220,7 +219,7 @@ class BatchWriter:
     ) -> list[str]:
         """The reply to each row of ids; `on_batch` hears how many are done."""
         context = context_length(self._model) - num_virtual_tokens(self._model)
-        _check_length(max(map(len, rows)), context)
+        check_prompt_length(max(map(len, rows)), context)
         replies = [""] * len(rows)
         order = sorted(range(len(rows)), key=lambda place: -len(rows[place]))
         for start in range(0, len(order), GREEDY_ROWS):
@@ -265,16 +264,6 @@ class BatchWriter:
         if self._packed is None:
             return CachedDecoder(self._model, num_rows)
         return Session(self._packed, capacity, num_rows)
-
-
-def _check_length(num_tokens: int, context: int) -> None:
-    if num_tokens >= context:
-        raise UserError(
-            "prompt-too-long",
-            "The conversation is {num_tokens} tokens long; this model reads {context} at most. "
-            "Clear the conversation or shorten the prompt.",
-            num_tokens=num_tokens, context=context,
-        )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------- the prompt

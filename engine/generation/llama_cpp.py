@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from engine.data.chat_text import prompt_text
+from engine.data.chat_text import check_prompt_length, prompt_text
 from engine.errors import UserError
 from engine.messages import ChatMessage, Generated, SamplingSettings
 from engine.models.gguf import check_head
@@ -112,13 +112,7 @@ class GgufGenerator:
     ) -> Generated:
         started = time.perf_counter()
         prompt = prompt or [max(0, self._llm.token_bos(), self._llm.token_eos())]
-        if len(prompt) >= self.context:
-            raise UserError(
-                "prompt-too-long",
-                "The conversation is {num_tokens} tokens long; this model reads {context} at most. "
-                "Clear the conversation or shorten the prompt.",
-                num_tokens=len(prompt), context=self.context,
-            )  # fmt: skip
+        check_prompt_length(len(prompt), self.context)
         budget = min(settings.max_new_tokens, self.context - len(prompt))
         self._make_room(len(prompt) + budget)
         text, num_new, first_token_s = _Text(on_text), 0, 0.0
