@@ -51,6 +51,7 @@ class Service(QObject):
         self._process: QProcess | None = None
         self._tickets: dict[int, Ticket] = {}
         self._next_id = 1
+        self._is_closed = False
         self._unread = b""
         self._stderr = b""
 
@@ -62,9 +63,14 @@ class Service(QObject):
         on_news: Callable[[Any], Any] | None = None,
         on_failed: Callable[[Failed], Any] | None = None,
     ) -> Ticket:
-        """Send a request. Exactly one of `on_result` and `on_failed` is called, once, on this thread."""
+        """Send a request. Exactly one of `on_result` and `on_failed` is called, once, on this thread.
+
+        After `close` neither is: a timer of a window that goes must not start the process anew.
+        """
         ticket = Ticket(self._next_id, self, on_result, on_news, on_failed)
         self._next_id += 1
+        if self._is_closed:
+            return ticket
         self._tickets[ticket.id] = ticket
         self._write({"ticket": ticket.id} | to_json(request))
         if len(self._tickets) == 1:
@@ -80,7 +86,8 @@ class Service(QObject):
         return bool(self._tickets)
 
     def close(self) -> None:
-        """End the process; what is pending gets no answer."""
+        """End the process for good; what is pending or asked later gets no answer."""
+        self._is_closed = True
         self._tickets.clear()
         if self._process is not None:
             self._process.finished.disconnect(self._on_finished)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -161,22 +162,45 @@ def _byte_pairs(texts: Iterable[str], request: CreateModel) -> Any:
 
 
 def _word_pieces(texts: Iterable[str], request: CreateModel) -> Any:
-    """As BERT's: no capitals, every Chinese character on its own."""
+    """As BERT's: no capitals, every Chinese character on its own.
+
+    The trainer numbers the pieces inside words in no order of its own and breaks ties by number, so that the same
+    texts would make other vocabularies. It gets those pieces first, in order; the tokenizer takes its vocabulary only.
+    """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import BertTokenizerFast
 
-    pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    pieces.normalizer = normalizers.BertNormalizer(handle_chinese_chars=True, lowercase=True)
-    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    pieces.decoder = decoders.WordPiece(prefix="##")
+    normalizer = normalizers.BertNormalizer(handle_chinese_chars=True, lowercase=True)
+    splitter = pre_tokenizers.BertPreTokenizer()
+    words = Counter(
+        word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))
+    )
+    alphabet = _alphabet(words, int(request.vocabulary_size * ALPHABET_SHARE))
+    inside = sorted(f"##{letter}" for letter in {letter for word in words for letter in word[1:]} & alphabet)
+    trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     trainer = trainers.WordPieceTrainer(
-        vocab_size=request.vocabulary_size, special_tokens=ENCODER_TOKENS, show_progress=False,
-        limit_alphabet=int(request.vocabulary_size * ALPHABET_SHARE),
+        vocab_size=request.vocabulary_size, special_tokens=[*ENCODER_TOKENS, *inside], show_progress=False,
+        initial_alphabet=sorted(alphabet), limit_alphabet=len(alphabet),
     )  # fmt: skip
-    pieces.train_from_iterator(texts, trainer)
+    trained.train_from_iterator(
+        (word for word, count in sorted(words.items()) for _ in range(count)), trainer
+    )
+
+    pieces = Tokenizer(models.WordPiece(trained.get_vocab(), unk_token="[UNK]"))
+    pieces.normalizer, pieces.pre_tokenizer = normalizer, splitter
+    pieces.decoder = decoders.WordPiece(prefix="##")
     begin, end = ENCODER_TOKENS.index("[CLS]"), ENCODER_TOKENS.index("[SEP]")
     pieces.post_processor = processors.BertProcessing(("[SEP]", end), ("[CLS]", begin))
     return BertTokenizerFast(tokenizer_object=pieces, model_max_length=request.context_length)
+
+
+def _alphabet(words: Counter[str], size: int) -> set[str]:
+    """The letters that stand most often in the words, at most `size`; of equals those that sort first."""
+    counts: Counter[str] = Counter()
+    for word, count in words.items():
+        for letter in word:
+            counts[letter] += count
+    return set(sorted(counts, key=lambda letter: (-counts[letter], letter))[:size])
 
 
 def make_weights(request: CreateModel, vocabulary_size: int) -> Any:

@@ -12,18 +12,18 @@ import transformers
 from transformers import AutoTokenizer, get_cosine_schedule_with_warmup
 
 from engine.assemble import assemble
-from engine.data.library import DataLibrary
 from engine.errors import Cancelled, UserError
 from engine.home import Home
 from engine.librarian import Librarian
 from engine.messages import CreateModel, Progress
 from engine.models.library import ModelLibrary
-from engine.models.new import create_model, make_folder, make_weights
+from engine.models.new import create_model, make_weights
 from engine.models.sizes import KINDS, check_sizes, num_parameters
 from engine.processes import resolve_recipe
 from engine.recipe import NEW_MODEL_LEARNING_RATE, Recipe, tasks_for
 from engine.service import Errand
 from tests.numerics.test_training import Recorder
+from tests.tiny_model import TEXTS
 from tests.tiny_translator import import_rows, new_model, phrases
 
 CLASSES = {
@@ -82,13 +82,30 @@ def test_an_encoder_takes_chinese_characters_one_by_one(poems: Home) -> None:
     assert tokenizer.model_max_length == 64
 
 
-def test_the_same_wish_and_data_make_the_same_bytes(poems: Home, tmp_path: Path) -> None:
-    dataset = DataLibrary(poems).open("poems")
-    one, other = (make_folder(dataset, request(), tmp_path / name, lambda rows: None) for name in "ab")
-    third = make_folder(dataset, request(seed=7), tmp_path / "c", lambda rows: None)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_wish_and_data_make_the_same_bytes(poems: Home, kind: str) -> None:
+    """In processes of their own: the tokenizers' trainers draw an order anew in each."""
+    import_rows(poems, "both", [{"text": text} for text in (*POEMS, *TEXTS)])
+    wishes = {"a": request(kind, data="both"), "b": request(kind, data="both")}
+    wishes["seeded"] = request(kind, data="both", seed=7)
+    made = {name: Path(create_model(poems, wish).path) for name, wish in wishes.items()}
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
-        assert (one / name).read_bytes() == (other / name).read_bytes(), name
-    assert (one / "model.safetensors").read_bytes() != (third / "model.safetensors").read_bytes()
+        assert (made["a"] / name).read_bytes() == (made["b"] / name).read_bytes(), name
+    assert (made["a"] / "model.safetensors").read_bytes() != (
+        made["seeded"] / "model.safetensors"
+    ).read_bytes()
+
+
+def test_an_encoders_pieces_are_letters_and_what_stands_together_often(poems: Home) -> None:
+    words = ("singing", "ringing", "bringing", "sing", "ring") * 4
+    import_rows(poems, "words", [{"text": " ".join(words)}])
+    info = new_model(poems, "mine", data="words", kind="encoder", vocabulary_size=40)
+    tokenizer = AutoTokenizer.from_pretrained(info.path)
+    assert tokenizer.all_special_tokens == ["[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"]
+    assert "##ing" in tokenizer.get_vocab() and len(tokenizer) <= 40
+    assert (
+        tokenizer.decode(tokenizer("Ringing sing")["input_ids"], skip_special_tokens=True) == "ringing sing"
+    )
 
 
 def test_a_child_makes_it_and_a_second_gets_another_id(poems: Home) -> None:
