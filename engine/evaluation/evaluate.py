@@ -21,7 +21,15 @@ from engine.errors import UserError
 from engine.evaluation.baselines import KeptBaselines, simple_key, untrained_key
 from engine.evaluation.judge import Asked, Judge, Judgement, Material, judge_named
 from engine.evaluation.report_store import ReportStore, new_report_id
-from engine.evaluation.subject import Chosen, Subject, choose_rows, find_subject, load_task, load_untrained
+from engine.evaluation.subject import (
+    Chosen,
+    Subject,
+    choose_rows,
+    find_subject,
+    load_task,
+    load_untrained,
+    no_rows_of,
+)
 from engine.home import Home
 from engine.journal import utc_now
 from engine.messages import EvaluateModel, Failed, MetricFormat, Report, ReportInfo, ReportRow, to_json
@@ -112,11 +120,13 @@ def _known_rows(
 def _material(
     chosen: Chosen, places: Sequence[int], task: Task, device: str, progress: OnProgress
 ) -> Material:
-    """Raises UserError "nothing-to-judge"."""
+    """Raises UserError "nothing-to-judge", or "split-empty" where a single text is too short to be parted."""
     rows, numbers, _ = encode_rows(chosen.dataset, places, task, task.tokenizer, progress)
     if chosen.part:
         held = task.recipe.num_val_rows(len(rows))
         part = slice(0, len(rows) - held) if chosen.part == "train" else slice(len(rows) - held, None)
+        if rows and not rows[part]:
+            raise no_rows_of(chosen.part, chosen.dataset.info.name)
         rows, numbers = rows[part], numbers[part]
     if not rows:
         raise UserError(

@@ -129,7 +129,8 @@ def choose_rows(home: Home, subject: Subject, data: str, split: str, limit: int)
     """The rows to judge.
 
     Raises:
-        UserError: "split-empty", naming why; "data-changed" if the run's version of its data is gone.
+        UserError: "split-empty", naming why; "data-changed" if the run's version of its data is gone;
+            "rows-unfit" where the rows are pairs of texts and the model read single ones, or the other way round.
     """
     data = data or subject.recipe.data
     is_own = bool(subject.run) and data == subject.recipe.data
@@ -140,18 +141,37 @@ def choose_rows(home: Home, subject: Subject, data: str, split: str, limit: int)
     else:
         dataset = DataLibrary(home).open(data)
         recipe = Recipe(model=subject.recipe.model, data=data, task=subject.recipe.task)
+    _require_as_many_texts(subject, dataset)
     taught, train = _training_rows(home, subject, dataset, split)
     places, part = _places(dataset, recipe, split)
     if not places:
-        raise UserError(
-            "split-empty",
-            "There are no {split} rows in {data!r}. Judge other rows with --split, or split the data set in Data.",
-            split=split, data=data,
-        )  # fmt: skip
+        raise no_rows_of(split, data)
     if limit and len(places) > limit:
         drawn = np.random.default_rng(0).choice(len(places), limit, replace=False)
         places = [places[each] for each in sorted(drawn.tolist())]
     return Chosen(dataset, places, taught, train, split, part)
+
+
+def no_rows_of(split: str, data: str) -> UserError:
+    """What is said where a split holds nothing."""
+    return UserError(
+        "split-empty",
+        "There are no {split} rows in {data!r}. Judge other rows with --split, or split the data set in Data.",
+        split=split, data=data,
+    )  # fmt: skip
+
+
+def _require_as_many_texts(subject: Subject, dataset: Dataset) -> None:
+    is_pair, pairs = subject.facts.get("is_pair"), "pair-label"
+    if is_pair is None or is_pair == (dataset.info.shape == pairs):
+        return
+    raise UserError(
+        "rows-unfit",
+        "This model was trained on rows of the shape {own}, and {data!r} has rows of the shape {shape}, of which it "
+        "would read another number of texts than it learnt from. Choose data of its own shape, or give the columns "
+        "other roles.",
+        own=pairs if is_pair else "text-label", data=dataset.info.name, shape=dataset.info.shape,
+    )  # fmt: skip
 
 
 def _training_rows(

@@ -52,7 +52,10 @@ class ClassificationJudge(Judge):
     task: TextClassification
 
     def unknown(self, example: Example) -> str:
+        """A label that the model does not know; all of a row that has several, where the model gives one."""
         assert isinstance(example, Labelled)
+        if len(example.labels) > 1 and not self.task.is_multi_label:
+            return joined(example.labels)
         return next((label for label in example.labels if label not in self._labels), "")
 
     def known_labels(self) -> Sequence[str]:

@@ -240,6 +240,43 @@ def test_rows_of_another_shape_are_refused(classifier: tuple[Home, str], tmp_pat
     assert refusal.value.code == "rows-unfit"
 
 
+def test_rows_with_several_labels_are_not_judged_by_their_first(
+    classifier: tuple[Home, str], tmp_path: Path
+) -> None:
+    home, run = classifier
+    rows = [{"text": f"hello {n}", "label": ["good", "bad"][: 1 + n % 2]} for n in range(20)]
+    import_rows(home, tmp_path, "several", rows)
+    report = judge(home, run, data="several")
+    assert report.info.num_rows == 10
+    assert (report.left_out, report.left_out_values) == ({"label-unknown": 10}, ("bad, good",))
+
+
+def test_rows_of_two_texts_are_refused_by_a_model_of_one_and_the_other_way_round(
+    classifier: tuple[Home, str], tmp_path: Path
+) -> None:
+    home, run = classifier
+    pairs = [{"text1": f"hello {n}", "text2": "lamp", "label": ("good", "bad")[n % 2]} for n in range(20)]
+    import_rows(home, tmp_path, "pairs", pairs)
+    with pytest.raises(UserError, match="rows of the shape pair-label") as refusal:
+        judge(home, run, data="pairs")
+    assert refusal.value.code == "rows-unfit"
+    run = trained(home, model="tiny-encoder", data="pairs", num_steps=2)
+    with pytest.raises(UserError, match="'reviews' has rows of the shape text-label") as refusal:
+        judge(home, run, data="reviews")
+    assert refusal.value.code == "rows-unfit" and not ReportStore(home).list()
+
+
+def test_a_single_text_that_is_too_short_to_be_parted_has_no_held_out_rows(
+    encoder_home: Home, tmp_path: Path
+) -> None:
+    (tmp_path / "line.txt").write_text("hello")
+    DataLibrary(encoder_home).import_files([tmp_path / "line.txt"], "line")
+    run = trained(encoder_home, model="tiny-encoder", data="line", num_steps=2)
+    with pytest.raises(UserError, match="There are no validation rows in 'line'") as refusal:
+        judge(encoder_home, run)
+    assert refusal.value.code == "split-empty"
+
+
 def test_a_model_of_the_library_without_a_head_is_the_untrained_one(classifier: tuple[Home, str]) -> None:
     home, _run = classifier
     report = judge(home, "tiny-encoder", data="reviews", split="validation")
