@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from engine.data.examples import Question
 from engine.evaluation.judge import Asked, Judge, Judgement, Material, OnBatch, plain
 from engine.messages import ReportRow, ScoredLabel
 from engine.metrics.question_answering import NO_ANSWER, AnswerScore, answers_intervals, answers_report
+from engine.metrics.words import language_of_texts
 from engine.tasks.question_answering import QuestionAnswering, Span, joined
 
 SHOWN_CANDIDATES = 5
@@ -29,7 +30,8 @@ class ReadingJudge(Judge):
             device=material.device,
             on_batch=lambda done, total: on_batch("judging", done, total),
         )
-        judged = Judgement(self.task.figures(material.rows, candidates) | {"loss": loss})
+        language = language_of_texts(_questions(material.examples))
+        judged = Judgement(self.task.figures(material.rows, candidates, language) | {"loss": loss})
         if not asked.with_rows:
             return judged
         questions, spans = joined(material.rows, candidates)
@@ -38,7 +40,7 @@ class ReadingJudge(Judge):
             for question, best in zip(questions, spans, strict=True)
         ]
         wanted = [[answer.text for answer in question.answers] for question in questions]
-        report = answers_report(said, wanted, self.task.language)
+        report = answers_report(said, wanted, language)
         judged.intervals = plain(answers_intervals(report, seed=asked.seed))
         judged.rows = [
             self._row(material, number, said[number], wanted[number], spans[number], report.rows[number])
@@ -67,6 +69,13 @@ class ReadingJudge(Judge):
                 for span, share in list(zip(spans, shares, strict=True))[:SHOWN_CANDIDATES]
             ),
         )  # fmt: skip
+
+
+def _questions(examples: Sequence[Example]) -> Iterator[str]:
+    """They say how figures are counted: other rows may be of another language than those that were learnt from."""
+    for example in examples:
+        assert isinstance(example, Question)
+        yield example.question
 
 
 def _error(said: str, wanted: Sequence[str], score: AnswerScore) -> str:

@@ -43,13 +43,16 @@ class AnswerScore:
 
 @dataclass(frozen=True)
 class AnswersReport:
-    """One set of questions, as JSON values; `metrics` are the flat figures, `rows` one score a question."""
+    """One set of questions, as JSON values; `metrics` are the flat figures, `rows` one score a question, `are_silent`
+    whether each has no answer.
+    """
 
     num_rows: int
     num_unanswerable: int
     language: str
     metrics: Figures
     rows: tuple[AnswerScore, ...]
+    are_silent: tuple[bool, ...]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -174,14 +177,14 @@ def answers_report(
     figures = {name: float(np.mean(values)) for name, values in _columns(rows, is_silent).items() if values}
     if n_best is not None and rows:
         figures |= _n_best_figures(n_best, references, language)
-    return AnswersReport(len(rows), sum(is_silent), language, figures, rows)
+    return AnswersReport(len(rows), sum(is_silent), language, figures, rows, tuple(is_silent))
 
 
 def answers_intervals(
     report: AnswersReport, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> dict[str, Interval]:
-    """Bootstrap intervals of exact_match and f1, over questions."""
-    columns = _columns(report.rows, [])
+    """Bootstrap intervals of the report's figures over questions; of those with an answer, or without, over these."""
+    columns = _columns(report.rows, report.are_silent)
     found = {name: mean_interval(values, num_resamples, seed) for name, values in columns.items()}
     return {name: interval for name, interval in found.items() if interval is not None}
 

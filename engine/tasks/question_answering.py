@@ -229,8 +229,11 @@ class QuestionAnswering(Task):
             found.append(spans)
         return found
 
-    def figures(self, rows: Sequence[Any], candidates: Sequence[Sequence[Span]]) -> dict[str, float]:
-        """Exact match and F1 over questions, as SQuAD or CMRC 2018 counts them."""
+    def figures(
+        self, rows: Sequence[Any], candidates: Sequence[Sequence[Span]], language: str = ""
+    ) -> dict[str, float]:
+        """Exact match and F1 over questions, as SQuAD or CMRC 2018 counts them: by the language given, else by that of
+        the rows that were learnt from."""
         questions, spans = joined(rows, candidates)
         texts = [
             [question.context[span.start : span.end] for span in of_question[:N_BEST]] or [NO_ANSWER]
@@ -238,7 +241,7 @@ class QuestionAnswering(Task):
         ]
         references = [[answer.text for answer in question.answers] for question in questions]
         best = [of_question[0] for of_question in texts]
-        return answers_report(best, references, self.language, n_best=texts).metrics
+        return answers_report(best, references, language or self.language, n_best=texts).metrics
 
     # ---------------------------------------------------------------------------------------- samples
 

@@ -17,6 +17,7 @@ from engine.evaluation.report_store import ReportStore
 from engine.home import Home
 from engine.journal import read_journal
 from engine.messages import EvalFinished, EvaluateModel, ReadReportRows, Report, ReportRow
+from engine.metrics.question_answering import cmrc_score
 from engine.processes import create_run
 from engine.recipe import Recipe
 from engine.worker import Worker
@@ -76,6 +77,29 @@ def test_questions(encoder_home: Home, tmp_path: Path) -> None:
     assert np.mean([row.error == "" for row in rows]) == pytest.approx(report.info.metrics["exact_match"])
     assert all(row.probabilities[0].label.strip() == row.prediction for row in rows if row.probabilities)
     assert set(report.baselines) == {"untrained"}
+
+
+def test_questions_are_counted_in_the_language_of_the_rows_that_are_judged(
+    encoder_home: Home, tmp_path: Path
+) -> None:
+    """A model that learnt from English rows, over Chinese ones: by character, as CMRC does."""
+    import_rows(encoder_home, tmp_path, "passages", questions())
+    wanted = "今天天气很好，我们去公园吧"
+    chinese = [
+        {"question": f"去哪里 {n} ？", "context": f"{wanted}。", "answers": {"text": [wanted], "answer_start": [0]}}
+        for n in range(4)
+    ]
+    import_rows(encoder_home, tmp_path, "passages-zh", chinese)
+    run = create_run(
+        encoder_home,
+        Recipe.from_dict({"model": "tiny-encoder", "data": "passages", "num_steps": 1, "num_threads": 1}),
+    )
+    assert Worker(encoder_home.run(run)).run() == 0
+    report = evaluate(encoder_home, EvaluateModel(run, data="passages-zh"), lambda *_: None, lambda: None)
+    rows = ReportStore(encoder_home).rows(ReadReportRows(report.info.id, num_rows=10)).rows
+    scores = [cmrc_score(row.prediction, wanted).f1 for row in rows]
+    assert [row.score for row in rows] == scores and any(scores)
+    assert report.info.metrics["f1"] == pytest.approx(np.mean(scores))
 
 
 def test_pairs_that_belong_together_and_pairs_with_a_score(encoder_home: Home, tmp_path: Path) -> None:

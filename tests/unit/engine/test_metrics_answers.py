@@ -216,6 +216,15 @@ def test_reports_are_json_and_every_figure_is_registered() -> None:
     assert intervals["f1"].low <= report.metrics["f1"] <= intervals["f1"].high
 
 
+def test_questions_with_and_without_an_answer_have_intervals_of_their_own() -> None:
+    said = ["cat", "dog", "", "cat", "", ""]
+    report = answers_report(said, [["cat"], ["cat"], ["cat"], [], [], []])
+    intervals = answers_intervals(report)
+    for name in ("answerable_f1", "answerable_exact_match", "unanswerable_accuracy"):
+        assert intervals[name].low < report.metrics[name] < intervals[name].high
+    assert "unanswerable_accuracy" not in answers_intervals(answers_report(["cat"], [["cat"]]))
+
+
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.booleans()), min_size=1, max_size=8))
 @settings(max_examples=100, deadline=None)
 def test_the_best_threshold_is_the_best_of_all(rows: list[tuple[int, bool, bool]]) -> None:
