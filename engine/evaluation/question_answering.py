@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from engine.data.examples import Question
+from engine.data.examples import Example, Question
 from engine.evaluation.judge import Asked, Judge, Judgement, Material, OnBatch, plain
 from engine.messages import ReportRow, ScoredLabel
 from engine.metrics.question_answering import NO_ANSWER, AnswerScore, answers_intervals, answers_report

@@ -86,7 +86,11 @@ def test_questions_are_counted_in_the_language_of_the_rows_that_are_judged(
     import_rows(encoder_home, tmp_path, "passages", questions())
     wanted = "今天天气很好，我们去公园吧"
     chinese = [
-        {"question": f"去哪里 {n} ？", "context": f"{wanted}。", "answers": {"text": [wanted], "answer_start": [0]}}
+        {
+            "question": f"去哪里 {n} ？",
+            "context": f"{wanted}。",
+            "answers": {"text": [wanted], "answer_start": [0]},
+        }
         for n in range(4)
     ]
     import_rows(encoder_home, tmp_path, "passages-zh", chinese)
