@@ -26,6 +26,7 @@ from engine.home import Home
 from engine.journal import JournalWriter, read_journal
 from engine.messages import RunCommand, RunCreated, from_json, to_json
 from engine.method_refusals import optimizer_refusal, refusal, shares_its_head
+from engine.metrics import figures_of_validation
 from engine.recipe import (
     WHOLE_MODEL_METHODS,
     Recipe,
@@ -34,6 +35,7 @@ from engine.recipe import (
     settled_task,
     usual_row_tokens,
 )
+from engine.strategies.early_stopping import metric_unknown
 
 log = logging.getLogger("tunebench.processes")
 
@@ -54,7 +56,8 @@ def resolve_recipe(home: Home, recipe: Recipe) -> Recipe:
     """The recipe with all that was left open chosen, for the data and the model that it names.
 
     Raises:
-        UserError: "data-not-found", "model-not-found", "task-unfit", or why the method does not fit them.
+        UserError: "data-not-found", "model-not-found", "task-unfit", why the method does not fit them,
+            "metric-unknown", or "contrast-of-one".
     """
     data = _data_card(home, recipe.data)
     _model_title(home, recipe.model)  # raises what is missing
@@ -70,6 +73,8 @@ def resolve_recipe(home: Home, recipe: Recipe) -> Recipe:
     ) or optimizer_refusal(recipe.optimizer, recipe.device)
     if refused is not None:
         raise UserError(refused.code, refused.template, **refused.fields)
+    _require_measure(recipe)
+    _require_contrast(recipe, data)
     split = data.get("split_rows")
     split_train = recipe.rows_of_split(split)[0] if split else None
     share = num_pieces(data["shape"], data["rows_kept"], data["num_bytes"], recipe.max_seq_len)
@@ -82,6 +87,27 @@ def resolve_recipe(home: Home, recipe: Recipe) -> Recipe:
         row_tokens=usual_row_tokens(data["rows_kept"], data["num_bytes"]),
     )
     return frozen.replace(name=frozen.name or f"{recipe.data} · {recipe.method}")
+
+
+def _require_measure(recipe: Recipe) -> None:
+    """A figure of another task would never be there: no checkpoint would be the best, and patience would run out."""
+    known = figures_of_validation(recipe.task or "")
+    if recipe.best_by not in ("val_loss", *known):
+        raise metric_unknown(recipe.best_by, known)
+
+
+def _require_contrast(recipe: Recipe, data: dict[str, Any]) -> None:
+    """Pairs without a score are learnt from by telling them from the others of their micro batch."""
+    if (
+        recipe.task == "embedding"
+        and recipe.micro_batch_size == 1
+        and "score" not in data.get("roles", {}).values()
+    ):
+        raise UserError(
+            "contrast-of-one",
+            "micro_batch_size is 1, and pairs without a score are learnt from by telling each from the others of its "
+            "micro batch: nothing would be learnt. Choose 2 or more; 16 and more learn better.",
+        )
 
 
 def known_of_model(home: Home, model: str) -> dict[str, Any]:

@@ -38,6 +38,19 @@ def model_width(model: Any) -> int:
     return int(model.config.get_text_config().hidden_size)
 
 
+def num_positions(model: nn.Module) -> int | None:
+    """How many tokens the model can tell apart by their place; None where it sets no bound."""
+    config: Any = getattr(model, "config", None)
+    positions = getattr(config, "max_position_embeddings", None)
+    if not positions:
+        return None
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            # RoBERTa and its kin count positions from the one behind the padding's.
+            positions = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return int(positions)
+
+
 def has_conv1d(model: nn.Module) -> bool:
     """Whether its linear layers are GPT-2's transposed ones."""
     return any(isinstance(module, Conv1D) for module in model.modules())

@@ -12,12 +12,14 @@ from typing import Any
 
 from peft import PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig
 
+from engine.batches import PAD_MULTIPLE
 from engine.errors import UserError
-from engine.methods.architecture import model_width
+from engine.methods.architecture import model_width, num_positions
 from engine.methods.method import TaskSide
 from engine.methods.peft_adapter import PeftMethod, adapt, heads, task_type
 from engine.recipe import Recipe
 
+FEWEST_TOKENS = PAD_MULTIPLE  # of a row: rows are cut and filled up to multiples
 FIRST_PREFIX = 0.02  # spread of the first keys and values
 
 
@@ -36,6 +38,7 @@ class _SoftPrompt(PeftMethod):
                 "{method} puts vectors in front of the rows, which this task does not know. Choose LoRA.",
                 method=recipe.method,
             )
+        _require_room(model, recipe)
         return adapt(model, self.config(model, recipe, task))
 
     def config(self, model: Any, recipe: Recipe, task: TaskSide) -> Any:
@@ -84,6 +87,19 @@ class PTuning(_SoftPrompt):
             task_type=task_type(task), num_virtual_tokens=recipe.num_virtual_tokens,
             encoder_hidden_size=model_width(model), modules_to_save=heads(model, task),
         )  # fmt: skip
+
+
+def _require_room(model: Any, recipe: Recipe) -> None:
+    """Raises UserError "virtual-tokens-too-many" where they would leave no place for the tokens of a row."""
+    positions = num_positions(model)
+    if positions is None or recipe.num_virtual_tokens <= positions - FEWEST_TOKENS:
+        return
+    raise UserError(
+        "virtual-tokens-too-many",
+        "num_virtual_tokens is {count}, and this model reads {positions} tokens at most: no place would be left for "
+        "the rows. Choose {most} or fewer.",
+        count=recipe.num_virtual_tokens, positions=positions, most=max(1, positions - FEWEST_TOKENS),
+    )  # fmt: skip
 
 
 def _takes_a_cache(model: Any) -> bool:

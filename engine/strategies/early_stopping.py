@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.errors import UserError
 from engine.metrics import METRICS
 from engine.schedules import is_better
+
+# Figures of rows with one label and with several, of pairs with a score and without: where one of the right is
+# measured, the left one never is.
+MEASURED_INSTEAD = {
+    "accuracy": ("subset_accuracy",), "balanced_accuracy": ("subset_accuracy",), "subset_accuracy": ("accuracy",),
+    **dict.fromkeys(("spearman", "pearson"), ("recall_at_1",)),
+    **dict.fromkeys(("recall_at_1", "recall_at_5", "recall_at_10", "mrr"), ("spearman", "pearson")),
+}  # fmt: skip
 
 
 def higher_is_better(metric: str) -> bool:
@@ -24,13 +33,20 @@ def figure(metric: str, loss: float | None, metrics: Mapping[str, float]) -> flo
     """
     if metric in ("val_loss", "loss"):
         return loss
-    if metric not in metrics and metric not in METRICS:
-        raise UserError(
-            "metric-unknown",
-            "best_by is {metric!r}, which this task does not measure. Choose one of {names}.",
-            metric=metric, names=", ".join(["val_loss", *sorted(metrics)]),
-        )  # fmt: skip
+    if metric == "perplexity" and metric not in metrics:
+        return None if loss is None else math.exp(min(loss, 700.0))
+    is_of_others = any(other in metrics for other in MEASURED_INSTEAD.get(metric, ()))
+    if metric not in metrics and (metric not in METRICS or is_of_others):
+        raise metric_unknown(metric, sorted(metrics))
     return metrics.get(metric)
+
+
+def metric_unknown(metric: str, names: Sequence[str]) -> UserError:
+    """What is said of a `best_by` that is none of the figures of the task."""
+    return UserError(
+        "metric-unknown", "best_by is {metric!r}, which this task does not measure. Choose one of {names}.",
+        metric=metric, names=", ".join(dict.fromkeys(["val_loss", *names])),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.batches import PAD_MULTIPLE, pad
+from engine.methods.architecture import num_positions
 from engine.recipe import SOFT_PROMPTS, Recipe
 
 
@@ -22,13 +23,9 @@ def row_limit(recipe: Recipe, tokenizer: Any, model: Any) -> int:
     `model` may be None where only tokens are counted. Learnt vectors in front of a row take positions too.
     """
     limit = min(recipe.max_seq_len, tokenizer.model_max_length)
-    positions = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    positions = None if model is None else num_positions(model)
     if not positions:
         return int(limit)
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            # RoBERTa and its kin count positions from the one behind the padding's.
-            positions = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
     if recipe.method in SOFT_PROMPTS:
         positions -= recipe.num_virtual_tokens
     return int(min(limit, max(PAD_MULTIPLE, positions - positions % PAD_MULTIPLE)))

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, LlamaForCausalLM
 
+from engine.errors import UserError
 from engine.kernels.fused_layers import fuse_layers
 from engine.method_refusals import refusal
 from engine.methods import method_named
@@ -209,3 +210,14 @@ def test_plain_libraries_load_it_with_the_same_logits(
     _, here, outside = trained[f"{method}-{kind}"]
     assert here.shape == outside.shape
     assert float((here - outside).abs().max()) <= SAME
+
+
+@pytest.mark.parametrize("method", ["prompt", "p-tuning"])
+def test_virtual_tokens_leave_room_for_the_rows(bases: Path, method: str) -> None:
+    """An encoder with 512 places; a row takes eight at least."""
+    model, task = open_base("classifier", bases / "classifier")
+    with pytest.raises(UserError, match=r"reads 512 tokens at most.* Choose 504 or fewer") as refusal:
+        method_named(method).prepare(model, recipe_of(method, num_virtual_tokens=505), task)
+    assert refusal.value.code == "virtual-tokens-too-many"
+    adapted = method_named(method).prepare(model, recipe_of(method, num_virtual_tokens=504), task).eval()
+    assert adapted(input_ids=torch.zeros(1, 8, dtype=torch.long)).logits.shape == (1, 3)

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from engine import messages as m
+from engine.errors import UserError
 from engine.home import Home
 from engine.journal import JournalWriter, read_journal
-from engine.processes import is_alive, note_worker, send_command, take_commands
+from engine.processes import create_run, is_alive, note_worker, send_command, take_commands
+from engine.recipe import Recipe
+from tests.trained_tasks import import_rows
 
 
 def test_a_command_that_is_none_is_passed_over(tmp_path: Path) -> None:
@@ -62,3 +65,31 @@ def test_a_full_disk_leaves_no_half_line(home: Home, monkeypatch: pytest.MonkeyP
         (0, m.RunPaused(1)),
         (1, m.RunStopped(2)),
     ]
+
+
+def test_a_figure_that_the_task_does_not_measure_is_refused_before_a_run_is_made(
+    encoder_home: Home, tmp_path: Path
+) -> None:
+    rows = [{"text": f"hello {n}", "label": "ab"[n % 2]} for n in range(20)]
+    import_rows(encoder_home, tmp_path, "rows", rows)
+    recipe = Recipe(model="tiny-encoder", data="rows")
+    with pytest.raises(UserError, match="Choose one of val_loss, accuracy, f1_macro") as refusal:
+        create_run(encoder_home, recipe.replace(best_by="bleu"))
+    assert refusal.value.code == "metric-unknown" and not any(encoder_home.runs.iterdir())
+    for figure in ("val_loss", "accuracy", "auc", "loss"):
+        assert create_run(encoder_home, recipe.replace(best_by=figure))
+
+
+def test_pairs_without_a_score_need_others_beside_them(encoder_home: Home, tmp_path: Path) -> None:
+    pairs = [{"anchor": f"hello {n}", "positive": f"thank you {n}"} for n in range(20)]
+    import_rows(encoder_home, tmp_path, "pairs", pairs)
+    recipe = Recipe(model="tiny-encoder", data="pairs", micro_batch_size=1)
+    with pytest.raises(UserError, match="nothing would be learnt") as refusal:
+        create_run(encoder_home, recipe)
+    assert refusal.value.code == "contrast-of-one" and not any(encoder_home.runs.iterdir())
+    assert create_run(encoder_home, recipe.replace(micro_batch_size=2))
+    scored = [
+        {"sentence1": pair["anchor"], "sentence2": "lamp", "score": n % 6} for n, pair in enumerate(pairs)
+    ]
+    import_rows(encoder_home, tmp_path, "scored", scored)
+    assert create_run(encoder_home, recipe.replace(data="scored"))

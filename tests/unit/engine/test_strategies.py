@@ -328,10 +328,23 @@ def test_patience_ends_after_so_many_without_a_better_value() -> None:
     assert not patience.is_over(None)
 
 
+@pytest.mark.parametrize(
+    ("wished", "measured"),
+    [("accuracy", "subset_accuracy"), ("subset_accuracy", "accuracy"), ("spearman", "recall_at_1"), ("mrr", "pearson")],
+)  # fmt: skip
+def test_a_figure_of_other_rows_is_no_figure(wished: str, measured: str) -> None:
+    """Else no checkpoint would ever be the best, and early stopping would end every run."""
+    with pytest.raises(UserError, match=f"Choose one of val_loss, {measured}") as refusal:
+        figure(wished, 1.5, {measured: 0.5})
+    assert refusal.value.code == "metric-unknown"
+
+
 def test_the_figure_that_decides() -> None:
     assert figure("val_loss", 1.5, {"accuracy": 0.5}) == 1.5
     assert figure("accuracy", 1.5, {"accuracy": 0.5}) == 0.5
     assert figure("auc", 1.5, {"accuracy": 0.5}) is None, "no figure on rows of one class"
+    assert figure("perplexity", 1.5, {"token_accuracy": 0.5}) == pytest.approx(math.exp(1.5))
+    assert figure("perplexity", None, {}) is None
     with pytest.raises(UserError, match=r"val_loss, accuracy"):
         figure("acuracy", 1.5, {"accuracy": 0.5})
 
