@@ -26,7 +26,7 @@ from engine.home import Home
 from engine.journal import JournalWriter, read_journal
 from engine.messages import RunCommand, RunCreated, from_json, to_json
 from engine.method_refusals import optimizer_refusal, refusal, shares_its_head
-from engine.metrics import figures_of_validation
+from engine.metrics import figures_of_validation, metric_unknown
 from engine.recipe import (
     WHOLE_MODEL_METHODS,
     Recipe,
@@ -35,7 +35,6 @@ from engine.recipe import (
     settled_task,
     usual_row_tokens,
 )
-from engine.strategies.early_stopping import metric_unknown
 
 log = logging.getLogger("tunebench.processes")
 

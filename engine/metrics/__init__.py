@@ -1,7 +1,7 @@
 """The figures by which tuned models are judged: what each is called, how it is written, and which way is better.
 
 The modules beside this one are pure functions over lists and numpy arrays; they know neither torch nor models.
-Here is only their registry, from the standard library, so that whoever shows a figure need not compute one.
+Here is only their registry, without any heavy library, so that whoever shows a figure need not compute one.
 
 A figure that is not defined on some rows (the AUC of one class, a correlation with a constant) is left out of
 the dictionaries: no number stands for "there is none". Ratios over nothing follow scikit-learn: a class that
@@ -10,8 +10,11 @@ is never predicted has precision 0.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from engine.errors import UserError
 
 Format = Literal["percent", "number", "nats"]
 Figures = dict[str, float]
@@ -145,6 +148,14 @@ def figures_of_validation(task: str) -> tuple[str, ...]:
     """The figures that each validation of a run measures, the one that says most first; of an unknown task the loss."""
     names = METRICS_OF_TASK.get(task, ("loss",))
     return tuple(name for name in names if task == "question-answering" or name not in _OF_REPLIES)
+
+
+def metric_unknown(metric: str, names: Sequence[str]) -> UserError:
+    """What is said of a recipe's `best_by` that is none of the figures of its task, which are `names`."""
+    return UserError(
+        "metric-unknown", "best_by is {metric!r}, which this task does not measure. Choose one of {names}.",
+        metric=metric, names=", ".join(dict.fromkeys(["val_loss", *names])),
+    )  # fmt: skip
 
 
 def main_figure(task: str) -> str:

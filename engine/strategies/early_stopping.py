@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engine.errors import UserError
-from engine.metrics import METRICS
+from engine.metrics import METRICS, metric_unknown
 from engine.schedules import is_better
 
 # Figures of rows with one label and with several, of pairs with a score and without: where one of the right is
@@ -39,14 +38,6 @@ def figure(metric: str, loss: float | None, metrics: Mapping[str, float]) -> flo
     if metric not in metrics and (metric not in METRICS or is_of_others):
         raise metric_unknown(metric, sorted(metrics))
     return metrics.get(metric)
-
-
-def metric_unknown(metric: str, names: Sequence[str]) -> UserError:
-    """What is said of a `best_by` that is none of the figures of the task."""
-    return UserError(
-        "metric-unknown", "best_by is {metric!r}, which this task does not measure. Choose one of {names}.",
-        metric=metric, names=", ".join(dict.fromkeys(["val_loss", *names])),
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)
