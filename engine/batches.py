@@ -34,13 +34,17 @@ class EncodedRow(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """One micro batch, padded on the right: what the model is called with, and what it should say."""
+    """One micro batch, padded on the right: what the model is called with, and what it should say.
+
+    `lengths` are the rows' own tokens, where a task can do without the padding.
+    """
 
     inputs: dict[str, Tensor]
     labels: Tensor
     rows: tuple[int, ...]
     num_tokens: int
     num_targets: int
+    lengths: tuple[int, ...] = ()
 
 
 class BatchPlan:

@@ -4,7 +4,10 @@ torch's tiled attention is made for long rows; below about a thousand tokens its
 times what the three products cost. Registered with transformers under `NAME`; it takes over only while
 a batch has no mask, and leaves everything else to scaled_dot_product_attention.
 
-Shapes: B batch, H heads, K key/value heads, G = H / K, T time, E width of a head.
+Rows that stand one behind the other in a batch of one (`row_lengths`) are looked at each for itself: they become a
+table here and nowhere else, so that no other layer computes padding.
+
+Shapes: B batch, H heads, K key/value heads, G = H / K, T time, E width of a head, N tokens of all rows.
 """
 
 from __future__ import annotations
@@ -68,6 +71,50 @@ def short_causal_attention(q_BHTE: Tensor, k_BKTE: Tensor, v_BKTE: Tensor, scale
     return out
 
 
+class _Table(torch.autograd.Function):
+    """(1, H, N, E) -> (B, H, T, E), zero behind a row's end."""
+
+    @staticmethod
+    def forward(ctx: Any, rows_1HNE: Tensor, lengths: tuple[int, ...]) -> Tensor:
+        ctx.lengths = lengths
+        return _padded(rows_1HNE, lengths)
+
+    @staticmethod
+    def backward(ctx: Any, grad_BHTE: Tensor) -> tuple[Tensor, None]:
+        return _without_padding(grad_BHTE, ctx.lengths), None
+
+
+class _Rows(torch.autograd.Function):
+    """(B, H, T, E) -> (1, H, N, E), what stands behind a row's end left out."""
+
+    @staticmethod
+    def forward(ctx: Any, table_BHTE: Tensor, lengths: tuple[int, ...]) -> Tensor:
+        ctx.lengths = lengths
+        return _without_padding(table_BHTE, lengths)
+
+    @staticmethod
+    def backward(ctx: Any, grad_1HNE: Tensor) -> tuple[Tensor, None]:
+        return _padded(grad_1HNE, ctx.lengths), None
+
+
+def _padded(rows_1HNE: Tensor, lengths: tuple[int, ...]) -> Tensor:
+    """Contiguous, as the products want it."""
+    _, num_heads, _, width = rows_1HNE.shape
+    table_BHTE = rows_1HNE.new_zeros(len(lengths), num_heads, max(lengths), width)
+    for table_HTE, row_HTE in zip(table_BHTE, rows_1HNE[0].split(lengths, dim=1), strict=True):
+        table_HTE[:, : row_HTE.shape[1]] = row_HTE
+    return table_BHTE
+
+
+def _without_padding(table_BHTE: Tensor, lengths: tuple[int, ...]) -> Tensor:
+    """The heads of a token beside each other in memory, as the layers around attention want them."""
+    _, num_heads, _, width = table_BHTE.shape
+    rows_NHE = table_BHTE.new_empty(sum(lengths), num_heads, width)
+    for row_THE, table_HTE in zip(rows_NHE.split(lengths), table_BHTE, strict=True):
+        row_THE.copy_(table_HTE[:, : len(row_THE)].transpose(0, 1))
+    return rows_NHE.transpose(0, 1)[None]
+
+
 def _blocks(time: int) -> list[tuple[int, int]]:
     return [(start, min(time, start + BLOCK)) for start in range(0, time, BLOCK)]
 
@@ -110,16 +157,35 @@ def _future(time: int, device: torch.device) -> Tensor:
 
 
 def _forward(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    row_lengths: tuple[int, ...] = (),
+    **options: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' interface: returns (B, T, H, E)."""
+    """transformers' interface: returns (B, T, H, E).
+
+    With `row_lengths` the batch is one, (1, H, N, E), and so is what returns; a mask must not hide anything.
+    """
+    if not row_lengths:
+        return _attend(module, query, key, value, attention_mask, options), None
+    tables = (_Table.apply(each, row_lengths) for each in (query, key, value))
+    out_BHTE = _attend(module, *tables, None, options).transpose(1, 2)
+    return _Rows.apply(out_BHTE, row_lengths).transpose(1, 2), None
+
+
+def _attend(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
+) -> Tensor:
     time = query.shape[2]
-    plain = attention_mask is None and time == key.shape[2] and 1 < time <= LONGEST
+    plain = mask is None and time == key.shape[2] and 1 < time <= LONGEST
     if not plain or query.device.type != "cpu" or options.get("dropout") or options.get("sliding_window"):
-        out, weights = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-        return out, weights
+        out: Tensor = sdpa_attention_forward(module, query, key, value, mask, **options)[0]
+        return out
     scale = options.get("scaling") or query.shape[-1] ** -0.5
-    return short_causal_attention(query, key, value, scale).transpose(1, 2), None
+    return short_causal_attention(query, key, value, scale).transpose(1, 2)
 
 
 AttentionInterface.register(NAME, _forward)

@@ -96,7 +96,7 @@ def probe(home: Home, folder: Path, recipe: Recipe, *, is_short: bool) -> dict[s
 
 @dataclass
 class _Steps:
-    """Real optimiser steps of the plan, the longest first, and what all of them will take by their padded tokens."""
+    """Real optimiser steps of the plan, the longest first, and what all will take by the tokens that they compute."""
 
     training: Any
     costs: dict[int, float] = field(default_factory=dict)
@@ -106,7 +106,8 @@ class _Steps:
         plan, num_steps = self.training.plan, self.training.recipe.num_steps
         lengths = [len(row.input_ids) for row in self.training.train_rows]
         for step in range(1, min(num_steps, plan.steps_per_epoch) + 1):
-            self.costs[step] = float(sum(_cost(lengths, rows) for rows in plan.step(step)))
+            costs = (_cost([lengths[row] for row in rows], self._is_padded) for rows in plan.step(step))
+            self.costs[step] = sum(costs)
         ordered = sorted(self.costs, key=lambda step: -self.costs[step])
         self._take(ordered[0], repeats=2)
         count = min(2 if is_short else NUM_SAMPLED_STEPS, len(ordered))
@@ -121,6 +122,10 @@ class _Steps:
             started = time.perf_counter()
             self.training._train_step(step)
             self.times[step] = time.perf_counter() - started
+
+    @property
+    def _is_padded(self) -> bool:
+        return not self.training.task.packs_rows
 
     @property
     def _line(self) -> tuple[float, float]:
@@ -161,10 +166,12 @@ class _Steps:
         return float(tokens / max(1e-9, sum(self.times.values())))
 
 
-def _cost(lengths: Sequence[int], rows: Sequence[int]) -> float:
-    """Padded tokens of a micro batch, with the part of attention that grows with the square of the length."""
-    longest = max(lengths[row] for row in rows)
-    return float(len(rows) * longest * (1 + longest / 4096))
+def _cost(lengths: Sequence[int], is_padded: bool) -> float:
+    """Tokens that are computed of a micro batch, with the part of attention that grows with the square of the
+    length."""
+    longest = max(lengths)
+    num_tokens = len(lengths) * longest if is_padded else sum(lengths)
+    return float(num_tokens * (1 + longest / 4096))
 
 
 def _look(training: Any, parts: Any) -> dict[str, Any]:

@@ -17,8 +17,10 @@ from engine.batches import Batch, pad
 from engine.data.encode import WHOLE, Encoded, encode_examples, text_pieces
 from engine.data.examples import Conversation, Example, PlainText
 from engine.errors import BugError
+from engine.frozen_trunk import METHODS as KEPT_METHODS
 from engine.generation.generate import generate_greedy
 from engine.kernels.loss import IGNORE_INDEX, completion_loss, completion_scores, shift_labels, token_losses
+from engine.kernels.packed_rows import packed_states, reads_packed_rows, without_padding
 from engine.messages import Predicted
 from engine.methods.prompted_decoder import hidden_states, is_soft_prompted
 from engine.models.opening import load_for_training
@@ -42,7 +44,15 @@ class CausalLanguageModel(Task):
         super().attach(model, tokenizer)
         self._decoder = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._head = self._decoder.get_output_embeddings()
+        self.packs_rows = False
         self._selects = self._head_is_plain()
+        self.packs_rows = self._selects and self._may_pack() and reads_packed_rows(self._decoder.model)
+
+    def _may_pack(self) -> bool:
+        """Whether nothing looks at the table of rows in between: kept states, a teacher, noise by a row's length."""
+        recipe = self.recipe
+        is_looked_into = recipe.method in KEPT_METHODS or recipe.teacher or recipe.neftune_alpha
+        return not is_looked_into and not is_soft_prompted(self.model)
 
     # ------------------------------------------------------------------------------------------- rows
 
@@ -67,6 +77,7 @@ class CausalLanguageModel(Task):
             rows=tuple(positions),
             num_tokens=sum(len(row.input_ids) for row in chosen),
             num_targets=int((labels_BT != IGNORE_INDEX).sum()),
+            lengths=tuple(len(row.input_ids) for row in chosen),
         )
 
     # ------------------------------------------------------------------------------------------- loss
@@ -76,15 +87,18 @@ class CausalLanguageModel(Task):
         smoothing = self.recipe.label_smoothing
         if not self._selects:
             return _cross_entropy(self._logits(batch), batch.labels, smoothing)
-        states_BTD = self._states(batch.inputs["input_ids"])
-        return completion_loss(states_BTD, self._head.weight, batch.labels, label_smoothing=smoothing)
+        states_BTD, labels_BT = self._states(batch)
+        return completion_loss(states_BTD, self._head.weight, labels_BT, label_smoothing=smoothing)
 
-    def _states(self, input_ids_BT: Tensor) -> Tensor:
-        """Last hidden states of the row's own tokens."""
+    def _states(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Last hidden states of the rows' own tokens, and the labels beside them: (B, T), or packed (1, N)."""
+        ids_BT = batch.inputs["input_ids"]
         if is_soft_prompted(self.model):
-            return hidden_states(self.model, input_ids_BT)
-        hidden_BTD: Tensor = self._decoder.model(input_ids=input_ids_BT, use_cache=False).last_hidden_state
-        return hidden_BTD
+            return hidden_states(self.model, ids_BT), batch.labels
+        decoder = self._decoder.model
+        if self.packs_rows:
+            return packed_states(decoder, ids_BT, batch.lengths), without_padding(batch.labels, batch.lengths)
+        return decoder(input_ids=ids_BT, use_cache=False).last_hidden_state, batch.labels
 
     def evaluate(
         self, rows: Sequence[Any], *, device: str, on_batch: Callable[[int, int], None]
@@ -103,8 +117,8 @@ class CausalLanguageModel(Task):
     def _scores(self, batch: Batch) -> tuple[float, int]:
         """Nats over the targets, and how many of them the model would have chosen itself."""
         if self._selects:
-            states_BTD = self._states(batch.inputs["input_ids"])
-            return completion_scores(states_BTD, self._head.weight, batch.labels)
+            states_BTD, labels_BT = self._states(batch)
+            return completion_scores(states_BTD, self._head.weight, labels_BT)
         logits_BTV = self._logits(batch)
         is_right_BT = logits_BTV.argmax(dim=-1) == batch.labels  # never where there is no target
         return float(_cross_entropy(logits_BTV, batch.labels)), int(is_right_BT.sum())
@@ -113,7 +127,8 @@ class CausalLanguageModel(Task):
     def token_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The nats of each target (N,), in the order of the batch, and whether the model would have chosen it."""
         if self._selects:
-            return token_losses(self._states(batch.inputs["input_ids"]), self._head.weight, batch.labels)
+            states_BTD, labels_BT = self._states(batch)
+            return token_losses(states_BTD, self._head.weight, labels_BT)
         is_target_BT = batch.labels != IGNORE_INDEX
         logits_NV, labels_N = self._logits(batch)[is_target_BT], batch.labels[is_target_BT]
         nats_N = functional.cross_entropy(logits_NV, labels_N, reduction="none")
@@ -143,8 +158,10 @@ class CausalLanguageModel(Task):
         was_training = self.model.training
         self.model.eval()
         tokens_BT = torch.arange(1, 9, device=self._head.weight.device)[None]
-        expected = float(self._loss_from_logits(Batch({"input_ids": tokens_BT}, tokens_BT, (0,), 8, 8)))
-        found = float(completion_loss(self._states(tokens_BT), self._head.weight, tokens_BT))
+        batch = Batch({"input_ids": tokens_BT}, tokens_BT, (0,), 8, 8, (8,))
+        expected = float(self._loss_from_logits(batch))
+        states_BTD, _ = self._states(batch)
+        found = float(completion_loss(states_BTD, self._head.weight, tokens_BT))
         self.model.train(was_training)
         return abs(found - expected) <= AGREEMENT * max(1.0, abs(expected))
 

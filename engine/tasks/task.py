@@ -72,6 +72,7 @@ class Task(ABC):
         self.head_names: tuple[str, ...] = ()  # modules that are new and trained whole, whatever the method
         self.model: Any = None
         self.tokenizer: Any = None
+        self.packs_rows = False  # whether padding costs next to nothing
         self.trunk: FrozenTrunk | None = None  # what is frozen and need not be computed for every batch
 
     @classmethod
