@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
-from cli.terminal import Terminal, bytes_text, count_text, duration_text, table
+from cli.terminal import Terminal, bytes_text, count_text, duration_text, hush_transformers, table
 from engine.home import Home
 from engine.messages import MethodAdvice
 from engine.recipe import Recipe
 
 
 def advise_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
+    hush_transformers()
     from engine.preflight.advisor import advise_methods
 
     words = {"model": options.model, "data": options.data, "task": options.task} | dict(options.settings)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 from typing import Any
 
-from cli.terminal import Terminal, duration_text, shortened, table
-from engine.errors import UserError
+from cli.terminal import Terminal, duration_text, hush_transformers, shortened, table
+from engine.data.names import checked_name
+from engine.errors import TunebenchError, UserError
 from engine.home import Home
 from engine.messages import EvaluateModel, Report, ReportInfo
 from engine.metrics import METRICS
@@ -55,30 +55,33 @@ def add_commands(commands: Any, command: Any, count: Any, tasks: tuple[str, ...]
 
 
 def evaluate_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if options.save_hard:
+        checked_name(options.save_hard)  # before anything is judged
     order = EvaluateModel(
         source=_source(home, options.source), data=options.data, split=options.split, limit=options.limit,
         with_baselines=not options.no_baselines, task=options.task, generate=options.generate,
         generate_limit=options.generate_limit,
     )  # fmt: skip
     terminal.progress("loading", 0, 0)
-    from transformers.utils import logging as transformers_logging
-
+    hush_transformers()
     from engine.evaluation.evaluate import evaluate  # torch: only now
-
-    transformers_logging.disable_progress_bar()
 
     def progress(phase: str, done: int, total: int, unit: str = "") -> None:
         terminal.progress(PHASES.get(phase, phase), done, total, unit)
 
     report = evaluate(home, order, progress, lambda: None)
     terminal.end_line()
-    value = report_json(report, home)
+    value, refusal = report_json(report, home), None
     if options.save_hard:
-        value["hard_set"] = _save_hard(home, report, options.save_hard, terminal)
+        try:
+            value["hard_set"] = _save_hard(home, report, options.save_hard, terminal)
+        except TunebenchError as refused:  # the report is made all the same, and is what took the time
+            refusal = refused
+            value |= {"hard_set": None, "error": {"code": refused.code, "message": refused.message}}
     terminal.result(value, report_text(report))
-    return 0
+    if refusal is not None:
+        terminal.note(refusal.message)
+    return 0 if refusal is None else 1
 
 
 def _save_hard(home: Home, report: Report, name: str, terminal: Terminal) -> str | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.terminal import Terminal
+from cli.terminal import Terminal, hush_transformers
 from engine.errors import UsageError, UserError
 from engine.home import Home
 from engine.messages import ChatMessage, Predicted, SamplingSettings
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 
 def generate_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     prompt = _readable(_from_stdin() if options.prompt == "-" else options.prompt)
     messages = [ChatMessage("system", _readable(options.system))] if options.system else []
     messages.append(ChatMessage("user", prompt))
@@ -57,28 +55,41 @@ def _generator(home: Home, source: str) -> Generator | GgufGenerator:
 
     if is_gguf(source):
         return GgufGenerator.load(Path(source))
-    from transformers.utils import logging as transformers_logging
-
+    hush_transformers()
     from engine.generation.generate import Generator  # torch: only now
 
-    transformers_logging.disable_progress_bar()
-    return Generator.load(home, _source(home, source))
+    source = _source(home, source)
+    _require_writer(home, source)
+    return Generator.load(home, source)
+
+
+def _require_writer(home: Home, source: str) -> None:
+    """Raises UserError "writes-nothing" for a model that a run made for another task."""
+    from engine.models.opening import find_source
+    from engine.tasks import saved_task
+
+    found = find_source(home, source)
+    saved = saved_task(found.adapter or found.base)
+    if saved is not None and saved[0] != "causal-lm":
+        raise UserError(
+            "writes-nothing",
+            "{source} was trained for {task} and writes no replies. Ask it with: python main.py predict {source}",
+            source=source, task=saved[0],
+        )  # fmt: skip
 
 
 def predict_command(options: argparse.Namespace, home: Home, terminal: Terminal) -> int:
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     inputs = {role: _readable(text) for role, text in options.inputs}
     if options.text:
         text = _readable(_from_stdin() if options.text == "-" else options.text)
         inputs |= {"text": text, "source": text}
     terminal.progress("loading", 0, 0)
-    from transformers.utils import logging as transformers_logging
-
+    hush_transformers()
     from engine.predict import Predictor  # torch: only now
 
-    transformers_logging.disable_progress_bar()
     predictor = Predictor.load(home, _source(home, options.source))
     terminal.end_line()
+    _require_roles([role for role, _ in options.inputs], predictor.task.id, predictor.task.roles)
     said = predictor.answer(inputs, options.top_k)
     value = {
         "task": said.task,
@@ -92,8 +103,19 @@ def predict_command(options: argparse.Namespace, home: Home, terminal: Terminal)
     return 0
 
 
+def _require_roles(given: Sequence[str], task: str, roles: Sequence[str]) -> None:
+    """An input that the task does not read would be passed over in silence. Raises UsageError "role-unread"."""
+    known = (*roles, "text", "text_pair") if task == "embedding" else roles
+    for role in given:
+        if role not in known:
+            raise UsageError(
+                "role-unread", "A model for {task} reads no {role!r}. It reads {roles}.", task=task, role=role[:80],
+                roles=", ".join(roles),
+            )  # fmt: skip
+
+
 def _prediction_lines(said: Predicted) -> list[str]:
-    lines = [f"{each.score:7.1%}  {each.label}" for each in said.labels]
+    lines = [f"{each.score:7.1%}  {each.label or '(no answer)'}" for each in said.labels]
     lines += [f"{each.score:7.1%}  {each.text}  {each.label}".rstrip() for each in said.spans]
     lines += [said.text] if said.text else []
     return lines + ([f"{said.score:.3f}"] if said.score is not None else []) or ["(nothing found)"]

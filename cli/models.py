@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from typing import Any
 
-from cli.terminal import Terminal, bytes_text, count_text, shortened, table
+from cli.terminal import Terminal, bytes_text, count_text, hush_transformers, shortened, table
 from engine.home import Home
 from engine.messages import CreateModel, ModelInfo, StarterInfo
 from engine.models.library import ModelLibrary
@@ -22,6 +22,7 @@ def models_command(options: argparse.Namespace, home: Home, terminal: Terminal) 
             starters = library.starters()
             terminal.result([dataclasses.asdict(starter) for starter in starters], _starters_text(starters))
         case "merge":
+            hush_transformers()
             from engine.methods.merging import merge_run
 
             info = merge_run(home, options.run, options.name, dtype=options.dtype, progress=terminal.progress)

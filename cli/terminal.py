@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import unicodedata
+import warnings
 from collections.abc import Sequence
 from typing import Any, TextIO
 
@@ -17,6 +19,16 @@ PHASES = {
 }  # fmt: skip
 LIVE_INTERVAL_S = 0.1
 PLAIN_INTERVAL_S = 5.0
+
+
+def hush_transformers() -> None:
+    """Its bars, reports and warnings speak of its own code; nobody at this terminal can do anything about them."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
 
 
 class Terminal:

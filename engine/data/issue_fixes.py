@@ -25,7 +25,7 @@ from engine.data.library import DataLibrary
 from engine.data.line_blocks import Block
 from engine.data.reread import issue_of, refused_rows, stored_issues
 from engine.data.rows import Row
-from engine.data.staging import disk_is_full, is_disk_full
+from engine.data.staging import export_refused, remove_part
 from engine.data.steps.edit import as_before
 from engine.data.store import to_text
 from engine.errors import UsageError, UserError
@@ -153,7 +153,7 @@ class IssueDesk:
 
         Raises:
             UsageError: "format-unknown".
-            OSError: if the place cannot be written.
+            UserError: "place-not-writable", "disk-full".
         """
         ending = path.suffix.lower()
         if ending not in (".csv", ".jsonl"):
@@ -166,11 +166,9 @@ class IssueDesk:
             {".csv": _write_csv, ".jsonl": _write_lines}[ending](part, self.read(name, code))
             part.replace(path)
         except OSError as error:
-            if is_disk_full(error):
-                raise disk_is_full(path.parent) from error
-            raise
+            raise export_refused(path, error) from error
         finally:
-            part.unlink(missing_ok=True)
+            remove_part(part)
         return path.stat().st_size
 
     def _find(self, name: str, file: str, row: int) -> tuple[int, RowIssue]:

@@ -10,6 +10,7 @@ never a data set's.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 import shutil
@@ -57,6 +58,23 @@ def disk_is_full(place: Path) -> UserError:
         "disk-full", "The disk of {place} is full: {free} are free. Make room, then try again. Nothing was changed.",
         place=str(place), free=bytes_text(shutil.disk_usage(place).free),
     )  # fmt: skip
+
+
+def export_refused(path: Path, error: OSError) -> UserError:
+    """What is said where an export cannot be written: the file that was asked for, not the one in its making."""
+    if is_disk_full(error):
+        return disk_is_full(path.parent)
+    return UserError(
+        "place-not-writable",
+        "{path} cannot be written: {reason}. Choose a folder that is there and may be written to. Nothing was changed.",
+        path=str(path), reason=error.strerror or str(error),
+    )  # fmt: skip
+
+
+def remove_part(path: Path) -> None:
+    """Remove what an export was making; nothing, where its folder is none."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def sweep(root: Path) -> None:

@@ -199,29 +199,42 @@ class TextClassification(Task):
     # ---------------------------------------------------------------------------------------- samples
 
     def pin(self, example: Example) -> PinnedPrompt:
+        """The text; of a pair the first one on the first line, the second one below."""
         assert isinstance(example, Labelled)
-        return PinnedPrompt("\n".join(example.texts), ", ".join(example.labels))
+        first, *second = example.texts
+        shown = "\n".join([" ".join(first.split()), *second]) if second else first
+        return PinnedPrompt(shown, ", ".join(example.labels))
 
     def sample(self, prompts: Sequence[PinnedPrompt]) -> list[str]:
-        return [_as_text(self.answer({"text": pinned.prompt}, 2).labels) for pinned in prompts]
+        return [_as_text(self._labels_of(*self._parts(pinned.prompt), 2)) for pinned in prompts]
 
-    @torch.no_grad()
+    def _parts(self, prompt: str) -> tuple[str, str]:
+        """The text and, where it is one of a pair, the second text."""
+        if "text_pair" not in self.roles:
+            return prompt, ""
+        first, _, second = prompt.partition("\n")
+        return first, second
+
     def answer(self, inputs: Mapping[str, str], top_k: int) -> Predicted:
         """`text` and, for a pair, `text_pair`; the labels with the share of certainty that each has."""
-        if not inputs.get("text", "").strip():
-            raise UserError("input-missing", "There is nothing to read yet. Give {role}.", role="text")
+        for role in self.roles:
+            if not inputs.get(role, "").strip():
+                raise UserError("input-missing", "There is nothing to read yet. Give {role}.", role=role)
+        pair = inputs["text_pair"] if "text_pair" in self.roles else ""
+        return Predicted(self.id, self._labels_of(inputs["text"], pair, top_k))
+
+    @torch.no_grad()
+    def _labels_of(self, text: str, pair: str, top_k: int) -> tuple[ScoredLabel, ...]:
+        """The best labels of a text, or of a pair where the second is not empty."""
         was_training = self.model.training
         self.model.eval()
-        pair = inputs.get("text_pair")
-        tokens = self._tokens(self.tokenizer, [inputs["text"]], [pair] if pair else None)
+        tokens = self._tokens(self.tokenizer, [text], [pair] if pair else None)
         row = LabelledRow(tokens["input_ids"][0], tokens.get("token_type_ids", [[]])[0], [0], 0)
         logits_C = self._logits(self.collate([row], [0], str(self.model.device)))[0]
         self.model.train(was_training)
         scores_C = logits_C.sigmoid() if self.is_multi_label else logits_C.softmax(dim=-1)
         best = scores_C.argsort(descending=True)[:top_k].tolist()
-        return Predicted(
-            self.id, tuple(ScoredLabel(self.labels[place], float(scores_C[place])) for place in best)
-        )
+        return tuple(ScoredLabel(self.labels[place], float(scores_C[place])) for place in best)
 
 
 def _as_text(labels: Sequence[ScoredLabel]) -> str:

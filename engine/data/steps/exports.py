@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from engine.data.dataset import Dataset
 from engine.data.formula_guard import guarded
 from engine.data.sources import Source
-from engine.data.staging import disk_is_full, is_disk_full
+from engine.data.staging import export_refused, remove_part
 from engine.data.steps.step import OnProgress
 from engine.data.store import to_text
 from engine.data.table_rows import find_dialect
@@ -43,7 +43,7 @@ def export_data(
 
     Raises:
         UsageError: "format-unknown".
-        OSError: if the place cannot be written.
+        UserError: "place-not-writable", "disk-full".
     """
     if format not in FORMATS:
         raise UsageError(
@@ -64,12 +64,10 @@ def export_data(
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        if is_disk_full(error):
-            part.unlink(missing_ok=True)
-            raise disk_is_full(path.parent) from error
-        raise
+        remove_part(part)
+        raise export_refused(path, error) from error
     finally:
-        part.unlink(missing_ok=True)
+        remove_part(part)
     return path.stat().st_size
 
 

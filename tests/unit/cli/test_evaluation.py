@@ -49,6 +49,20 @@ def test_evaluate_prints_figures_and_saves_the_hard_rows(encoder_home: Home, tmp
         [hard] = [info for info in command("data").json if info["name"] == "hard ones"]
         assert hard["rows_kept"] == value["num_wrong"]
 
+    refused = command("evaluate", run, "--no-baselines", "--save-hard", "a/b")
+    assert (refused.code, refused.json["error"]["code"]) == (2, "name-unusable")
+    assert len(command("reports").json) == 1, "nothing was judged for it"
+    taken = command("evaluate", run, "--no-baselines", "--split", "all", "--save-hard", data)
+    assert (taken.code, taken.json["error"]["code"]) == (1, "hard-set-name-taken")
+    assert taken.json["metrics"] == value["metrics"], "the report is shown all the same"
+    command("reports", "delete", Path(taken.json["report"]).name)
+    silent = command("generate", run, "--prompt", "hello")
+    assert (silent.code, silent.json["error"]["code"]) == (1, "writes-nothing")
+    unread = command("predict", run, "--text", "hello", "--input", "question=who?")
+    assert (unread.code, unread.json["error"]["code"]) == (2, "role-unread")
+    said = command("predict", run, "--text", "hello")
+    assert said.code == 0 and "Warning" not in said.err and "LOAD REPORT" not in said.err
+
     held_out = command("evaluate", run[:-2], "--no-baselines")
     assert (held_out.json["num_rows"], held_out.json["split"]) == (20, "validation")
     assert held_out.json["baselines"] == {}

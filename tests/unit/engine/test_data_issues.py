@@ -11,6 +11,7 @@ import pytest
 
 from engine.data.issue_fixes import IssueDesk
 from engine.data.library import DataLibrary
+from engine.data.steps.exports import export_data
 from engine.data.steps.versions import DataSteps
 from engine.errors import UserError
 from engine.home import Home
@@ -189,6 +190,21 @@ def test_the_list_is_written_whole_and_safe(library: DataLibrary, desk: IssueDes
     desk.export("rows", tmp_path / "issues.jsonl", code="bad-json")
     lines = (tmp_path / "issues.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["row"] for line in lines] == [3]
+
+
+@pytest.mark.parametrize("place", ["nowhere/issues.csv", "file/issues.csv"])
+def test_a_place_that_cannot_be_written_is_named_as_it_was_given(
+    library: DataLibrary, desk: IssueDesk, tmp_path: Path, place: str
+):
+    (tmp_path / "file").touch()
+    for export in (
+        lambda path: desk.export("rows", path),
+        lambda path: export_data(library.open("rows"), path, "csv"),
+    ):
+        with pytest.raises(UserError) as refusal:
+            export(tmp_path / place)
+        assert refusal.value.code == "place-not-writable"
+        assert str(tmp_path / place) in refusal.value.message and ".part" not in refusal.value.message
 
 
 def test_what_is_known_of_a_row_can_be_shown(desk: IssueDesk):

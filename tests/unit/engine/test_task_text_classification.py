@@ -18,7 +18,9 @@ from engine.prepare import open_dataset
 from engine.processes import create_run
 from engine.recipe import Recipe
 from engine.tasks import saved_task
+from engine.tasks.task import PinnedPrompt
 from tests.numerics.test_training import Recorder
+from tests.trained_tasks import import_rows
 
 WORDS = {"good": ("thank you", "hello", "free of charge"), "bad": ("broken", "sorry", "lamp")}
 
@@ -117,8 +119,24 @@ def test_it_learns_and_the_folder_opens_in_plain_transformers(
 def test_an_answer_names_the_labels_with_their_shares(reviews: Home, tmp_path: Path) -> None:
     parts = assemble(reviews, recipe(), device="cpu", dtype="float32")
     parts.training(tmp_path, Recorder()).run(None)
-    answer = parts.task.answer({"text": "the lamp is broken"}, 5)
+    answer = parts.task.answer({"text": "broken lamp number 3 one two"}, 5)
     assert [each.label for each in answer.labels] == ["bad", "good"]
     assert sum(each.score for each in answer.labels) == pytest.approx(1.0, abs=1e-5)
     with pytest.raises(UserError):
         parts.task.answer({"text": " "}, 5)
+
+
+def test_a_pair_is_read_as_a_pair_in_samples_too(encoder_home: Home, tmp_path: Path) -> None:
+    """Two texts with a mark between them, as in training; and a missing second text is asked for."""
+    rows = [{"text1": f"hello {n}", "text2": f"lamp {n}", "label": "ab"[n % 2]} for n in range(12)]
+    import_rows(encoder_home, tmp_path, "pairs", rows)
+    parts = assemble(encoder_home, recipe(data="pairs"), device="cpu", dtype="float32")
+    (sampled,) = parts.task.sample(parts.rows.prompts[:1])
+    first, second = parts.rows.prompts[0].prompt.split("\n")
+    said = parts.task.answer({"text": first, "text_pair": second}, 2)
+    assert sampled == " · ".join(f"{each.label} {each.score:.0%}" for each in said.labels)
+    alone = parts.task.sample([PinnedPrompt(f"{first} {second}")])
+    assert [sampled] != alone, "or the model does not look"
+    with pytest.raises(UserError, match="Give text_pair") as refusal:
+        parts.task.answer({"text": first}, 2)
+    assert refusal.value.code == "input-missing"
