@@ -423,7 +423,7 @@ class Sampler:
         if settings.repetition_penalty != 1.0 and self._seen:
             logits_V = self._penalised(logits_V.float())
         if settings.temperature <= 0:
-            return int(logits_V.argmax())
+            return int(logits_V.float().argmax())  # in bfloat16 argmax takes four times as long
         scores = logits_V.float() / settings.temperature
         count = min(settings.top_k or scores.numel(), scores.numel())
         scores, order = scores.topk(count) if count < scores.numel() else scores.sort(descending=True)

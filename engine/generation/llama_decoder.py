@@ -127,18 +127,20 @@ class Session:
         packed, end = self._packed, self._end
         seen = _Seen(ids_BT.shape[0], start, end, *self._angles(start), self._mask(start))
         x_NW = functional.embedding(ids_BT.flatten(), packed.embed_VW)
-        for layer, keys, values in zip(packed.layers, self._keys_LBKTE, self._values_LBKTE, strict=True):
-            x_NW = layer.forward(x_NW, keys, values, seen)
+        keys, values = self._keys_LBKTE[:, :, :, :end], self._values_LBKTE[:, :, :, :end]
+        new = keys[:, :, :, start:], values[:, :, :, start:]
+        for layer, *places in zip(packed.layers, *map(torch.unbind, (keys, values, *new)), strict=True):
+            x_NW = layer.forward(x_NW, _Cache(*places), seen)
         last_BW = x_NW.view(len(ids_BT), -1, x_NW.shape[-1])[:, -1]
         return packed.head(packed.norm(last_BW))
 
     def _angles(self, start: int) -> tuple[Tensor, Tensor]:
-        """cos and sin of the new tokens, (T, 1, E), or (B, T, 1, E) where the texts begin at several places."""
+        """cos and sin of the new tokens, (T, E), or (B, 1, T, E) where the texts begin at several places."""
         tables = self._packed.angles(self._end)
         if self._is_text_BT[:, 0].all():
-            return tables[0][start:, None], tables[1][start:, None]
+            return tables[0][start:], tables[1][start:]
         places_BT = (self._is_text_BT[:, : self._end].cumsum(-1) - 1).clamp_(min=0)[:, start:]
-        return tables[0][places_BT][:, :, None], tables[1][places_BT][:, :, None]
+        return tables[0][places_BT][:, None], tables[1][places_BT][:, None]
 
     def _mask(self, start: int) -> Tensor | None:
         """(B, 1, T, end), where a new token looks; None where each looks at all before it."""
@@ -159,6 +161,15 @@ class _Seen(NamedTuple):
     mask: Tensor | None
 
 
+class _Cache(NamedTuple):
+    """A layer's keys and values (B, K, end, E), the new tokens' included, and the last of them, where they go."""
+
+    keys: Tensor
+    values: Tensor
+    new_keys: Tensor
+    new_values: Tensor
+
+
 class _Layer:
     def __init__(self, layer: Any, packed: PackedLlama) -> None:
         attention, mlp = layer.self_attn, layer.mlp
@@ -170,27 +181,24 @@ class _Layer:
         self.gate_up = _product([mlp.gate_proj, mlp.up_proj])
         self.down = _product([mlp.down_proj])
 
-    def forward(self, x_NW: Tensor, keys_BKTE: Tensor, values_BKTE: Tensor, seen: _Seen) -> Tensor:
-        x_NW = x_NW + self.out(self._attend(self.qkv(self.norm_in(x_NW)), keys_BKTE, values_BKTE, seen))
+    def forward(self, x_NW: Tensor, cache: _Cache, seen: _Seen) -> Tensor:
+        """Changes `x_NW` in place and returns it."""
+        x_NW.add_(self.out(self._attend(self.qkv(self.norm_in(x_NW)), cache, seen)))
         gate, up = self.gate_up(self.norm_mlp(x_NW)).chunk(2, -1)
-        return x_NW + self.down(functional.silu(gate).mul_(up))
+        return x_NW.add_(self.down(functional.silu(gate).mul_(up)))
 
-    def _attend(self, qkv_NO: Tensor, keys_BKTE: Tensor, values_BKTE: Tensor, seen: _Seen) -> Tensor:
+    def _attend(self, qkv_NO: Tensor, cache: _Cache, seen: _Seen) -> Tensor:
         heads, kv_heads, num_new = self.num_heads, self.num_kv_heads, seen.end - seen.start
-        qkv = qkv_NO.view(seen.num_rows, num_new, heads + 2 * kv_heads, -1)
-        turning = qkv[:, :, : heads + kv_heads]
+        qkv = qkv_NO.view(seen.num_rows, num_new, heads + 2 * kv_heads, -1).transpose(1, 2)
+        turning, values = qkv.split_with_sizes((heads + kv_heads, kv_heads), 1)
         turned = (turning * seen.cos).add_(turning.roll(turning.shape[-1] // 2, -1).mul_(seen.sin))
-        queries, keys, values = (
-            part.transpose(1, 2)
-            for part in (turned[:, :, :heads], turned[:, :, heads:], qkv[:, :, heads + kv_heads :])
-        )
-        keys_BKTE[:, :, seen.start : seen.end] = keys
-        values_BKTE[:, :, seen.start : seen.end] = values
-        if seen.start and keys_BKTE.dtype != keys.dtype:
-            past = keys_BKTE[:, :, : seen.end], values_BKTE[:, :, : seen.end]
-            return _attend_once(queries, *past, seen.mask, self.scale)
+        queries, keys = turned.split_with_sizes((heads, kv_heads), 1)
+        cache.new_keys.copy_(keys)
+        cache.new_values.copy_(values)
+        if seen.start and cache.keys.dtype != keys.dtype:
+            return _attend_once(queries, cache.keys, cache.values, seen.mask, self.scale)
         if seen.start:
-            keys, values = keys_BKTE[:, :, : seen.end], values_BKTE[:, :, : seen.end]
+            keys, values = cache.keys, cache.values
         # A single text's queries could go the other way too; the sums would be ordered otherwise, and now and then a
         # greedy reply would be another one than transformers'.
         out_BHTE = functional.scaled_dot_product_attention(
@@ -226,9 +234,7 @@ class _Norm:
         self.weight, self.epsilon = norm.weight, norm.variance_epsilon
 
     def __call__(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        scale = wide.square().mean(-1, keepdim=True).add_(self.epsilon).rsqrt_()
-        return (wide * scale).to(x.dtype).mul_(self.weight)
+        return torch.rms_norm(x, self.weight.shape, None, self.epsilon).mul_(self.weight)
 
 
 # ------------------------------------------------------------------------------------------ the products
