@@ -34,6 +34,8 @@ DELIMITERS = ",\t;|"
 ESCAPED = re.compile(r'\\(["\\])')
 DECLARATION = re.compile(r'"?sep=([,\t;|])"?[\r\n]+')
 NUMBER = re.compile(r"\s*[-+]?[\d.,]+(e[-+]?\d+)?%?\s*", re.IGNORECASE)
+NO_NUMBER = frozenset({"nan", "na", "n/a", "null", "none", "inf"})  # what stands for a number that is missing
+FEWEST_NUMBERS = 3  # below a name, so that it is no accident
 Cells = list[str | None]
 NAME = re.compile(r"[^\W\d][\w .\-/()#:]{0,40}")
 
@@ -275,8 +277,8 @@ def _stand_around_cells(text: str, delimiter: str) -> bool:
 
 
 def header_of(records: Sequence[Sequence[str]]) -> tuple[str, ...] | None:
-    """The first record if it reads like names of columns: known ones, or short ones that no later row
-    repeats.
+    """The first record if it reads like names of columns: known ones, one in letters over numbers, or short ones that
+    no later row repeats.
     """
     if not records:
         return None
@@ -284,7 +286,7 @@ def header_of(records: Sequence[Sequence[str]]) -> tuple[str, ...] | None:
     if any(NUMBER.fullmatch(cell) for cell in first) or not any(first):
         return None
     is_known = any(cell.casefold() in KNOWN_NAMES for cell in first)
-    if not is_known:
+    if not is_known and not _stands_over_numbers(first, records[1:]):
         if (
             len(records) < 2
             or len(set(first)) != len(first)
@@ -295,6 +297,16 @@ def header_of(records: Sequence[Sequence[str]]) -> tuple[str, ...] | None:
         if set(first) & later:
             return None
     return _named(first)
+
+
+def _stands_over_numbers(first: Sequence[str], later: Sequence[Sequence[str]]) -> bool:
+    """Whether a column holds numbers in every row but the first one, where letters stand."""
+    for place, name in enumerate(first):
+        cells = [record[place].strip() for record in later if place < len(record)]
+        is_name = any(map(str.isalpha, name)) and name.casefold() not in NO_NUMBER
+        if is_name and len(cells) >= FEWEST_NUMBERS and all(map(NUMBER.fullmatch, cells)):
+            return True
+    return False
 
 
 def _named(cells: Sequence[str]) -> tuple[str, ...]:

@@ -282,6 +282,10 @@ def test_too_many_columns_are_refused(home: Home, tmp_path: Path):
         ("prompt|completion\na|b\n", [{"prompt": "a", "completion": "b"}]),
         ("hello, friend,1\nbye, all,0\n", [{"column_1": "hello", "column_2": " friend", "column_3": "1"}] * 1
          + [{"column_1": "bye", "column_2": " all", "column_3": "0"}]),
+        ("Отзыв!,Sterne (1–5)\nа,5\nб,1\nв,3\n", [{"Отзыв!": text, "Sterne (1–5)": stars}
+         for text, stars in (("а", "5"), ("б", "1"), ("в", "3"))]),
+        ("a!,NaN\nb!,1\nc!,2\nd!,3\n", [{"column_1": text, "column_2": number}
+         for text, number in (("a!", "NaN"), ("b!", "1"), ("c!", "2"), ("d!", "3"))]),
         ("问题,回答\n甲,乙\n", [{"问题": "甲", "回答": "乙"}]),
         ("name,age\nann,3\nbob,4\n", [{"name": "ann", "age": "3"}, {"name": "bob", "age": "4"}]),
         ("ann,red\nbob,blue\nann,green\n", [{"column_1": "ann", "column_2": "red"},
