@@ -171,8 +171,8 @@ def _forward(
     """
     if not row_lengths:
         return _attend(module, query, key, value, attention_mask, options), None
-    tables = (_Table.apply(each, row_lengths) for each in (query, key, value))
-    out_BHTE = _attend(module, *tables, None, options).transpose(1, 2)
+    query, key, value = (_Table.apply(each, row_lengths) for each in (query, key, value))
+    out_BHTE = _attend(module, query, key, value, None, options).transpose(1, 2)
     return _Rows.apply(out_BHTE, row_lengths).transpose(1, 2), None
 
 
