@@ -74,6 +74,7 @@ class CausalJudge(Judge):
         budget = max(SHORTEST_REPLY, *(self._length(text) * 3 // 2 for text in wanted))
         replies = self._replies(prompts, budget, on_batch)
         report = text_report(replies, wanted, num_resamples=1000 if asked.with_rows else 0, seed=asked.seed)
+        judged.num_replies = len(replies)
         judged.metrics |= report.metrics
         judged.intervals |= plain(report.intervals)
         if judged.rows:

@@ -277,8 +277,7 @@ def _notes(
             "untrained", "This model was never trained for {task}: its head is new.", task=subject.recipe.task
         )
     if asked.generate:
-        count = sum(bool(row.prediction) for row in judged.rows)
-        note("generated", "Figures of texts are over {count} replies.", count=count)
+        note("generated", "Figures of texts are over {count} replies.", count=judged.num_replies)
     if order.with_baselines and not baselines and needs_training and not chosen.train_places:
         note("no-baselines", "There are no training rows to learn a baseline from.")
     return notes

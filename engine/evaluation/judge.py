@@ -71,7 +71,9 @@ class Asked:
 
 @dataclass
 class Judgement:
-    """What a judge finds. `rows` are in the order of the data; empty where only figures were asked for."""
+    """What a judge finds. `rows` are in the order of the data; empty where only figures were asked for. `num_replies`
+    counts what the model was made to write, empty replies included.
+    """
 
     metrics: Figures
     intervals: Intervals = field(default_factory=dict)
@@ -82,6 +84,7 @@ class Judgement:
     curves: tuple[ReportCurve, ...] = ()
     calibration: tuple[tuple[float, ...], ...] = ()
     groups: tuple[dict[str, Any], ...] = ()
+    num_replies: int = 0
 
 
 class Judge(ABC):

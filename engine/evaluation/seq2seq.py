@@ -43,6 +43,7 @@ class TextToTextJudge(Judge):
             num_resamples=1000 if asked.with_rows else 0,
             seed=asked.seed,
         )
+        judged.num_replies = len(written)
         judged.metrics |= report.metrics
         if asked.with_rows:
             judged.intervals = plain(language_modelling_intervals(nats, tokens, right, seed=asked.seed))

@@ -77,7 +77,7 @@ class Ia3(PeftMethod):
 
     def prepare(self, model: Any, recipe: Recipe, task: TaskSide) -> Any:
         inner = feedforward_outputs(model)
-        if tuple(recipe.target_modules) == ALL_LINEAR:
+        if ALL_LINEAR in recipe.target_modules:
             names = [*keys_and_values(model), *inner]
         else:
             names = targets(model, recipe, task)

@@ -12,7 +12,7 @@ from engine.methods.architecture import has_conv1d, linear_layers
 from engine.methods.method import Method, ParameterGroup, TaskSide
 from engine.recipe import DEFAULT_LEARNING_RATES, Recipe
 
-ALL_LINEAR = ("all-linear",)
+ALL_LINEAR = "all-linear"
 
 
 class PeftMethod(Method):
@@ -66,7 +66,7 @@ def targets(model: Any, recipe: Recipe, task: TaskSide) -> list[str]:
     """
     layers = linear_layers(model, task.head_names)
     wanted = tuple(recipe.target_modules)
-    if wanted == ALL_LINEAR:
+    if ALL_LINEAR in wanted:
         return layers
     missing = [each for each in wanted if not any(f".{name}".endswith(f".{each}") for name in layers)]
     if missing:

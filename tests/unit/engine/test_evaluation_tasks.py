@@ -20,6 +20,7 @@ from engine.messages import EvalFinished, EvaluateModel, ReadReportRows, Report,
 from engine.metrics.question_answering import cmrc_score
 from engine.processes import create_run
 from engine.recipe import Recipe
+from engine.tasks.seq2seq import SequenceToSequence
 from engine.worker import Worker
 from tests.tiny_translator import import_rows as import_pairs
 from tests.tiny_translator import make_tiny_translator, phrases
@@ -135,7 +136,7 @@ def test_hidden_words(encoder_home: Home, tmp_path: Path) -> None:
     assert np.average(losses, weights=counts) == pytest.approx(report.info.metrics["loss"], abs=0.05)
 
 
-def test_translations(home: Home, tmp_path: Path) -> None:
+def test_translations(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(make_tiny_translator(Home(tmp_path / "made").create()), home.models / "translator")
     import_pairs(home, "polite", phrases("请您 "))
     report, rows, evaluations = judged(
@@ -148,3 +149,8 @@ def test_translations(home: Home, tmp_path: Path) -> None:
     assert {"copy", "untrained"} <= set(report.baselines)
     assert metrics["bleu"] > report.baselines["untrained"]["bleu"]
     assert "generated" in [note.code for note in report.notes]
+
+    monkeypatch.setattr(SequenceToSequence, "generate", lambda _task, sources, **_: [""] * len(sources))
+    silent = evaluate(home, EvaluateModel("translator", data="polite"), lambda *_: None, lambda: None)
+    counts = [note.fields["count"] for note in silent.notes if note.code == "generated"]
+    assert counts == [silent.info.num_rows], "a reply of nothing is a reply"

@@ -203,6 +203,18 @@ def test_chosen_layers_alone_get_an_adapter(bases: Path) -> None:
     assert len(trained) == 4 and all(".q_proj.lora_" in name for name in trained)
 
 
+@pytest.mark.parametrize("method_name", ["lora", "ia3"])
+def test_all_linear_beside_names_is_all_linear(bases: Path, method_name: str) -> None:
+    counts = []
+    for names in (("all-linear",), ("all-linear", "q_proj")):
+        model, task = open_base("decoder", bases / "decoder")
+        prepared = method_named(method_name).prepare(
+            model, recipe_of(method_name, target_modules=names), task
+        )
+        counts.append(sum(each.requires_grad for each in prepared.parameters()))
+    assert counts[0] == counts[1]
+
+
 @pytest.mark.parametrize("method_name", [each for each in METHODS if each not in ("qlora", "full")])
 def test_it_starts_as_its_base(method_name: str, bases: Path) -> None:
     """Before the first step nothing is changed; soft prompts and the start of VeRA aside."""
