@@ -104,9 +104,15 @@ def are_tags(tokens: str, tags: str, rows: Rows) -> bool:
 
 
 def answers_stand_in(answers: str, context: str, start: str, rows: Rows) -> bool:
-    """Whether most answers are pieces of their context. Rows that say that there is no answer speak for it, too."""
-    found = sum(_stands(row, answers, context, start) for row in rows)
+    """Whether most answers are pieces of their context, or are written as SQuAD writes them, wherever they stand. Rows
+    that say that there is no answer speak for it, too.
+    """
+    found = sum(_stands(row, answers, context, start) or _is_placed(row.get(answers)) for row in rows)
     return found * 2 > len(rows)
+
+
+def _is_placed(value: Any) -> bool:
+    return isinstance(value, dict) and {"text", "answer_start"} <= set(value)
 
 
 def _stands(row: Mapping[str, Any], answers: str, context: str, start: str) -> bool:

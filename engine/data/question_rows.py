@@ -21,9 +21,11 @@ NUMBER = ("id", "query_id")
 
 
 def is_squad(head: bytes) -> bool:
-    """Whether a JSON file that begins like this holds questions about passages."""
-    is_nested = b'"paragraphs"' in head and b'"data"' in head and b'"context"' in head
-    return is_nested or b'"context_text"' in head
+    """Whether a JSON file that begins like this holds questions about passages: under "data", or as a list of articles
+    or of passages.
+    """
+    is_nested = b'"paragraphs"' in head and b'"context"' in head
+    return is_nested or b'"context_text"' in head or (b'"qas"' in head and b'"context"' in head)
 
 
 def read_squad(source: Source) -> Iterator[Row | RowIssue]:

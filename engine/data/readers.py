@@ -32,6 +32,7 @@ READERS: dict[str, Reader] = {
     ".xlsx": read_sheet, ".xls": read_sheet, ".ods": read_sheet,
     ".po": read_catalogue, ".mo": read_catalogue, ".tmx": read_memory,
     ".yml": read_yaml, ".yaml": read_yaml,
+    ".conllu": read_tagged, ".conllx": read_tagged,
     ".conll": read_tagged, ".iob": read_tagged, ".iob2": read_tagged, ".bio": read_tagged,
 }  # fmt: skip
 TAGGED = (".txt", ".text", ".tsv", ".tab", "")  # endings under which tagged words are found, too

@@ -83,11 +83,12 @@ TEXT = ("text", "content", "document", "body", "文本", "正文", "内容")
 LINES = ("paragraphs", "lines", "content", "verses", "text", "诗句", "内容")
 REVIEWED = (
     *TEXT, "sentence", "review", "comment", "tweet", "message", "headline", "utterance", "description", "query",
-    "question", "评论", "句子", "评价", "标题",
+    "question", "review_body", "comment_text", "评论", "句子", "评价", "标题",
 )  # fmt: skip
 LABELS = (
     "label", "labels", "category", "class", "sentiment", "intent", "topic", "label_text", "emotion", "polarity",
-    "label_name", "标签", "类别", "分类", "情感", "意图", "情绪", "标注",
+    "label_name", "gold_label", "is_duplicate", "stars", "star_rating", "rating",
+    "标签", "类别", "分类", "情感", "意图", "情绪", "标注",
 )  # fmt: skip
 TEXT_PAIRS = (
     ("premise", "hypothesis"), ("sentence1", "sentence2"), ("text1", "text2"), ("text_a", "text_b"),
@@ -208,8 +209,13 @@ def _find_shape(columns: Sequence[str], rows: Rows) -> Shape:
         _pair_of_texts(columns, by_name, rows)
         or _by_pair(columns, by_name)
         or _translated(columns, by_name, rows)
-        or _by_texts(columns, by_name, rows)
+        or _by_texts(_filled(columns, rows), by_name, rows)
     )
+
+
+def _filled(columns: Sequence[str], rows: Rows) -> Sequence[str]:
+    """The columns in which something stands: spreadsheets leave empty ones behind."""
+    return [column for column in columns if any(row.get(column) not in (None, "") for row in rows)] or columns
 
 
 def _preference(columns: Sequence[str], by_name: Mapping[str, str]) -> Shape | None:

@@ -287,16 +287,18 @@ def header_of(records: Sequence[Sequence[str]]) -> tuple[str, ...] | None:
         return None
     is_known = any(cell.casefold() in KNOWN_NAMES for cell in first)
     if not is_known and not _stands_over_numbers(first, records[1:]):
-        if (
-            len(records) < 2
-            or len(set(first)) != len(first)
-            or not all(NAME.fullmatch(cell) for cell in first)
-        ):
+        names = [cell for place, cell in enumerate(first) if cell or not _is_empty(place, records)]
+        if len(records) < 2 or len(set(names)) != len(names) or not all(map(NAME.fullmatch, names)):
             return None
         later = {cell.strip() for record in records[1:] for cell in record}
-        if set(first) & later:
+        if set(names) & later:
             return None
     return _named(first)
+
+
+def _is_empty(place: int, records: Sequence[Sequence[str]]) -> bool:
+    """Whether nothing stands in a column, as spreadsheets leave some behind."""
+    return not any(record[place].strip() for record in records if place < len(record))
 
 
 def _stands_over_numbers(first: Sequence[str], later: Sequence[Sequence[str]]) -> bool:

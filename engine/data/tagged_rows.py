@@ -1,6 +1,7 @@
 """Tagged words as rows: a word and its tag on each line, a blank line between two sentences (CoNLL, IOB, BIO).
 
 The first column is the word, the last its tag; what stands between is passed over. Comments and -DOCSTART- are no rows.
+In CoNLL-U and CoNLL-X, ten columns that begin with the word's number, the second is the word and the fourth its tag.
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ from engine.data.text_rows import numbered_lines
 from engine.messages import RowIssue
 
 TAG = re.compile(r"O|[BIELSUM]-\S+")
+NUMBERED_COLUMNS = 10  # of CoNLL-U and CoNLL-X
+WORD_NUMBER = re.compile(r"\d+")
+SEVERAL_OR_NONE = re.compile(
+    r"\d+[-.]\d+"
+)  # numbers of words that are written as one, and of words that are not there
 SURE_LINES = 5  # so many lines of words are wanted before a text is taken for tagged words
 Sentence = list[list[str]]
 
@@ -63,7 +69,15 @@ def _is_word(line: str) -> bool:
     return bool(line.strip()) and not is_comment
 
 
+def _is_numbered(cells: list[str]) -> bool:
+    number = cells[0]
+    is_number = WORD_NUMBER.fullmatch(number) or SEVERAL_OR_NONE.fullmatch(number)
+    return len(cells) == NUMBERED_COLUMNS and is_number is not None
+
+
 def _row(sentence: Sentence, codec: str) -> dict[str, list[str]]:
+    if all(map(_is_numbered, sentence)):
+        sentence = [[cells[1], cells[3]] for cells in sentence if WORD_NUMBER.fullmatch(cells[0])]
     for place, cells in enumerate(sentence, 1):
         try:
             "".join(cells).encode()

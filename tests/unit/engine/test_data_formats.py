@@ -286,6 +286,8 @@ def test_too_many_columns_are_refused(home: Home, tmp_path: Path):
          for text, stars in (("а", "5"), ("б", "1"), ("в", "3"))]),
         ("a!,NaN\nb!,1\nc!,2\nd!,3\n", [{"column_1": text, "column_2": number}
          for text, number in (("a!", "NaN"), ("b!", "1"), ("c!", "2"), ("d!", "3"))]),
+        ("v1,v2,,\nham,hello,,\nspam,win,,\n", [{"v1": a, "v2": b, "column_3": "", "column_4": ""}
+         for a, b in (("ham", "hello"), ("spam", "win"))]),
         ("问题,回答\n甲,乙\n", [{"问题": "甲", "回答": "乙"}]),
         ("name,age\nann,3\nbob,4\n", [{"name": "ann", "age": "3"}, {"name": "bob", "age": "4"}]),
         ("ann,red\nbob,blue\nann,green\n", [{"column_1": "ann", "column_2": "red"},

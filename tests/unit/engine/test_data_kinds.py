@@ -321,6 +321,33 @@ def test_squad_gives_a_row_a_question_and_checks_where_answers_stand(library: Da
     )
 
 
+@pytest.mark.parametrize("level", ["articles", "passages"])
+def test_questions_without_data_around_them_are_questions(library: DataLibrary, tmp_path: Path, level: str):
+    answers = [{"text": "北京", "answer_start": 3}]
+    passage = {"context": "王明住北京。", "qas": [{"id": "1", "question": "住哪？", "answers": answers}]}
+    value = [passage] if level == "passages" else [{"title": "t", "paragraphs": [passage]}]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+    assert library.import_files([path], "x").info.shape == "question-answer"
+    assert library.open("x").example(0) == Question("住哪？", "王明住北京。", (Answer("北京", 3),))
+
+
+def test_questions_whose_answers_mostly_stand_elsewhere_are_questions(library: DataLibrary, tmp_path: Path):
+    asked = [
+        {
+            "id": str(n),
+            "question": "Which?",
+            "answers": [{"text": "Paris", "answer_start": 0 if n == 3 else -1}],
+        }
+        for n in range(4)
+    ]
+    passage = {"context": "Paris it is.", "qas": asked}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"data": [{"title": "t", "paragraphs": [passage]}]}))
+    report = library.import_files([path], "x")
+    assert (report.info.shape, report.info.rows_kept, len(report.issues)) == ("question-answer", 1, 3)
+
+
 @pytest.mark.parametrize(
     ("unit", "texts"),
     [
@@ -377,6 +404,20 @@ def test_tagged_words_become_sentences(library: DataLibrary, tmp_path: Path, nam
     ]
     (issue,) = report.issues
     assert (issue.row, issue.line, issue.code, issue.value) == (2, 8, "tag-missing", "Blackburn")
+
+
+def test_numbered_columns_give_word_and_kind(library: DataLibrary, tmp_path: Path):
+    """CoNLL-U: what is written as one word is its parts, and a word that is not there is none."""
+    lines = [
+        "# text = zum Haus", "1-2\tzum\t_\t_\t_\t_\t_\t_\t_\t_", "1\tzu\tzu\tADP\tAPPR\t_\t3\tcase\t_\t_",
+        "2\tdem\tder\tDET\tART\t_\t3\tdet\t_\t_", "3\tHaus\tHaus\tNOUN\tNN\t_\t0\troot\t_\t_",
+        "3.1\tist\tsein\tAUX\t_\t_\t_\t_\t_\t_", "", "",
+    ]  # fmt: skip
+    (tmp_path / "a.conllu").write_text("\n".join(lines))
+    assert library.import_files([tmp_path / "a.conllu"], "x").info.shape == "tokens-tags"
+    assert list(library.open("x").all_values()) == [
+        {"tokens": ["zu", "dem", "Haus"], "tags": ["ADP", "DET", "NOUN"]}
+    ]
 
 
 def test_tagged_words_are_known_under_the_name_of_a_text(library: DataLibrary, tmp_path: Path):
@@ -452,6 +493,14 @@ CHAT = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
          {"sentence1": "text", "sentence2": "text_pair", "label": "score"}),
         ({"anchor": "a", "positive": "b"}, "text-pair-score", "pair-together",
          {"anchor": "text", "positive": "text_pair"}),
+        ({"question1": "a", "question2": "b", "is_duplicate": "0"}, "pair-label", "pair-label",
+         {"question1": "text", "question2": "text_pair", "is_duplicate": "label"}),
+        ({"sentence1": "a", "sentence2": "b", "gold_label": "neutral"}, "pair-label", "pair-label",
+         {"sentence1": "text", "sentence2": "text_pair", "gold_label": "label"}),
+        ({"id": "7", "review_body": "a", "star_rating": "5"}, "text-label", "text-label",
+         {"review_body": "text", "star_rating": "label"}),
+        ({"foo": "a", "bar": "b", "rest": "", "more": None}, "prompt-completion", "two-columns",
+         {"foo": "prompt", "bar": "completion"}),
         ({"prompt": "a", "chosen": "b", "rejected": "c"}, "preference", "preference",
          {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}),
         ({"chosen": "b", "rejected": "c"}, "", "unknown", {}),
