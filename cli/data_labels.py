@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from shlex import quote
 from typing import Any
 
 from cli.terminal import Terminal, shortened, table
@@ -65,5 +66,5 @@ def _text(info: DatasetInfo, column: str, counts: dict[str, int], *, is_changed:
         table((head.upper(), "COUNT"), rows, right=(1,)),
     ]
     if is_changed:
-        lines.append(f"Undo with: python main.py data undo {info.name}")
+        lines.append(f"Undo with: python main.py data undo {quote(info.name)}")
     return "\n".join(lines)

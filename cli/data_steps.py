@@ -7,6 +7,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from cli.terminal import Terminal, bytes_text, shortened, table
@@ -86,7 +87,7 @@ def _step(options: argparse.Namespace, home: Home, terminal: Terminal) -> None:
     info = steps.apply(options.name, step, terminal.progress)
     before = info.versions[-2].num_rows
     text = f"{info.name}: {before:,} rows before, {info.rows_kept:,} after."
-    text += f" Undo with: python main.py data undo {info.name}"
+    text += f" Undo with: python main.py data undo {quote(info.name)}"
     terminal.result(dataclasses.asdict(info), text)
 
 

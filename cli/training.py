@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from cli.experiments import record_json, record_text, run_record
@@ -30,7 +31,7 @@ def train_command(options: argparse.Namespace, home: Home, terminal: Terminal) -
         )
         recipe.save(path)
         terminal.result(
-            {"recipe": str(path)}, f"The recipe is in {path}. Train it: python main.py run {path}"
+            {"recipe": str(path)}, f"The recipe is in {path}. Train it: python main.py run {quote(str(path))}"
         )
         return 0
     return start_and_follow(home, made_ready(home, recipe, terminal), terminal, detach=options.detach)

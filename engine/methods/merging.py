@@ -31,7 +31,7 @@ TORCH_TYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float1
 def merge_run(
     home: Home, source: str, name: str, *, dtype: str = "auto", progress: Progress = no_progress
 ) -> ModelInfo:
-    """Put the merged model of a run ("run", or "run@step") into the library under `name`.
+    """Put the merged model of a run ("run", or "run@step") into the library under `name`, else that of the run.
 
     Raises:
         UserError: "cannot-merge" with the reason; "run-not-found"; whatever find_source refuses.
@@ -61,7 +61,7 @@ def merge_run(
         load_tokenizer(weights).save_pretrained(folder)
         if (weights / FILE_NAME).exists():
             shutil.copyfile(weights / FILE_NAME, folder / FILE_NAME)
-        return library.take(folder, name, f"run:{source}", _base_info(library, recipe), progress)
+        return library.take(folder, name.strip() or found.title, f"run:{source}", _base_info(library, recipe), progress)
 
 
 def merge_adapter(model: Any, method: str) -> Any:

@@ -68,9 +68,11 @@ class TextClassification(Task):
             is_pair |= len(example.texts) > 1
         if len(counts) < 2:
             raise UserError(
-                "one-label", "All rows of {data!r} have the same label, so there is nothing to tell apart.",
+                "one-label",
+                "All rows of {data!r} have the same label, so there is nothing to tell apart. Add rows with another "
+                "label, or give another column the role label in Data.",
                 data=recipe.data,
-            )  # fmt: skip
+            )
         labels = sorted(counts)
         return {
             "labels": labels, "label_counts": [counts[label] for label in labels],

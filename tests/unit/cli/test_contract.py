@@ -191,6 +191,8 @@ def test_write_keeps_the_recipe_and_starts_nothing(say: Say, home: Home, tmp_pat
     words = ["train", "--model", "m", "--data", "d", "--name", "n", "--effort", "thorough", "--set", "rank=4"]
     answer = say(*words, "--set", "target_modules=q_proj,v_proj", "--write", str(file), "--json")
     assert answer.json == {"recipe": str(file)}
+    spaced = say(*words, "--write", str(tmp_path / "a b.toml"))
+    assert spaced.out.strip().endswith(f"run '{tmp_path / 'a b.toml'}'"), "the command can be copied"
     text = file.read_text(encoding="utf-8")
     assert "rank = 4" in text and "num_epochs = 6.0" in text
     assert '"q_proj"' in text

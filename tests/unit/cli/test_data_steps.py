@@ -65,7 +65,7 @@ def test_exports(say_data: Say, tmp_path: Path):
         (("step", "rows", "augment"), 1, "split-first"),
         (("undo", "rows"), 1, "nothing-to-undo"),
         (("export", "rows", "out.xlsx"), 2, "format-unknown"),
-        (("export", "rows", "/nowhere/at/all.csv"), 1, "system-refused"),
+        (("export", "rows", "/nowhere/at/all.csv"), 1, "place-not-writable"),
     ],
 )
 def test_what_cannot_be_done_is_said(say_data: Say, words: tuple[str, ...], code: int, named: str):
@@ -99,6 +99,12 @@ def test_labels_are_listed_renamed_and_brought_back(say: Say, tmp_path: Path):
         ["pos", "4"],
         ["positive", "4"],
     ]
+    said = say("data", "labels", "rows", "--rename", "pos=yes").out
+    assert "data undo rows" in said and say("data", "undo", "rows").code == 0
+    say("data", "rename", "rows", "my rows")
+    assert "data undo 'my rows'" in say("data", "labels", "my rows", "--rename", "pos=yes").out
+    say("data", "undo", "my rows")
+    say("data", "rename", "my rows", "rows")
     renamed = ("data", "labels", "rows", "--rename", "pos=positive", "--rename", "neg=negative", "--json")
     changed = say(*renamed).json
     assert changed["labels"] == {"positive": 8, "negative": 4}

@@ -46,6 +46,11 @@ def test_the_merged_model_is_plain_and_says_the_same(method: str, home: Home, ba
     assert float((expected - found).abs().max()) <= 1e-4
 
 
+def test_a_merged_model_without_a_name_has_the_name_of_its_run(home: Home, bases: Path) -> None:
+    make_run(home, "lora", bases)
+    assert merge_run(home, "r1", " ").title == "r"
+
+
 def test_training_goes_on_on_top_of_a_merged_run(home: Home, bases: Path) -> None:
     make_run(home, "lora", bases)
     info = merge_run(home, "r1", "again")
