@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engine.generation.one_row import one_row_product
+
 log = logging.getLogger("tunebench.generate")
 
 MODEL_TYPES = ("llama", "mistral", "qwen2")
@@ -321,7 +323,8 @@ def _packed_linear(weight_OI: Tensor, bias_O: Tensor | None) -> Linear:
         multiply = torch.ops.mkldnn._linear_pointwise.default
         probe = torch.randn(1, weight.shape[1], generator=torch.Generator().manual_seed(0)).to(weight.dtype)
         if torch.equal(multiply(probe, packed, bias_O, "none", [], ""), plain(probe)):
-            return lambda x: multiply(x, packed, bias_O, "none", [], "")
+            many: Linear = lambda x: multiply(x, packed, bias_O, "none", [], "")  # noqa: E731
+            return one_row_product(weight, bias_O, packed, many) or many
     except (RuntimeError, NotImplementedError, AttributeError) as refusal:
         log.info("weights stay unpacked: %s", refusal)
     return plain
