@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from engine.checkpoint import checkpoint_path, latest_sound_checkpoint, verify_folder
 from engine.data.encode import load_tokenizer
@@ -206,9 +207,29 @@ def load_for_inference(home: Home, source: str, device: str = "auto", dtype: str
 
 
 def with_adapter(model: Any, adapter: Path | None) -> Any:
-    """The base with what a run has saved beside it; the base itself where there is no adapter."""
+    """The base with what a run has saved beside it; the base itself where there is no adapter.
+
+    Raises:
+        UserError: "adapter-unreadable".
+    """
     if adapter is None:
         return model
+    try:
+        if not any(adapter.glob("*.safetensors")):
+            raise ValueError("it has no weights")
+        return _joined(model, adapter)
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as wrong:
+        raise UserError(
+            "adapter-unreadable",
+            "The adapter in {folder} could not be opened: {reason}. Choose a checkpoint of its run (RUN@STEP), or "
+            "train it again.",
+            folder=str(adapter), reason=(str(wrong).splitlines() or [type(wrong).__name__])[0].rstrip("."),
+        ) from wrong  # fmt: skip
+
+
+def _joined(model: Any, adapter: Path) -> Any:
     if (adapter / BOTTLENECK_CONFIG).exists():
         from engine.methods.bottleneck_layers import load_adapter
 

@@ -301,6 +301,17 @@ def test_groups_are_compared(encoder_home: Home, tmp_path: Path) -> None:
     assert report.info.metrics["accuracy_gap"] == pytest.approx(abs(rates[0] - rates[1]))
 
 
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_damaged_weights_are_a_sentence(encoder_home: Home, tmp_path: Path, damage: str) -> None:
+    import_rows(encoder_home, tmp_path, "reviews", reviews(30))
+    run = trained(encoder_home, model="tiny-encoder", data="reviews", num_steps=1, method="lora")
+    weights = encoder_home.run(run) / "final" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100]) if damage == "cut" else weights.unlink()
+    with pytest.raises(UserError, match="could not be opened: ") as refusal:
+        judge(encoder_home, run)
+    assert refusal.value.code == "adapter-unreadable" and not ReportStore(encoder_home).list()
+
+
 def test_a_cancelled_child_leaves_nothing(classifier: tuple[Home, str]) -> None:
     home, run = classifier
     told = []
