@@ -81,6 +81,9 @@ class RowsModel(QAbstractTableModel):
         last = min(page.offset + len(page.rows), self._num_rows) - 1
         if last >= page.offset and self._columns:
             self.dataChanged.emit(self.index(page.offset, 0), self.index(last, len(self._columns) - 1))
+            self.headerDataChanged.emit(
+                Qt.Orientation.Vertical, page.offset, last
+            )  # the rows' numbers came too
         self.page_arrived.emit(page.offset)
         self._ask_for_wanted()
 

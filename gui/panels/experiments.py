@@ -27,7 +27,7 @@ from storage.records import RunRecord
 
 REFRESH_MS = 2000  # while a run trains, its row moves this often
 # Down to when, they fit beside the open rail at 1280.
-WIDTHS = (104, 130, 128, 112, 112, 92, 128, 68, 80, 92, 106, 56, 40)
+WIDTHS = (104, 130, 128, 112, 112, 92, 128, 68, 80, 108, 106, 56, 40)
 
 
 class ExperimentsPanel(Page):
@@ -221,7 +221,7 @@ class ExperimentsPanel(Page):
         self.compare_button.setToolTip(tr("Choose two runs in the table."))
         shown, of = self.model.rowCount(), self.model.num_runs
         self._count.setText(
-            tr("{count} runs", count=of)
+            (tr("1 run") if of == 1 else tr("{count} runs", count=of))
             if shown == of
             else tr("{shown} of {count} runs", shown=shown, count=of)
         )

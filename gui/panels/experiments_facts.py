@@ -109,7 +109,7 @@ def head_facts(detail: RunDetail, curves: dict[str, tuple[Array, Array]]) -> str
         first, best = amount_loss(record.first_val_loss), amount_loss(record.best_val_loss)
         losses = tr("validation loss {first} → {best}", first=first, best=best)
     model = record.model_title or record.model
-    steps = tr("{count} steps", count=f"{record.steps:,}")
+    steps = tr("1 step") if record.steps == 1 else tr("{count} steps", count=f"{record.steps:,}")
     parts = [
         tr(STATUS_WORDS[record.status][0]), tr("{model} on {data}", model=model, data=record.data),
         recipe_word(record.method), losses, steps, amount_duration(record.duration_s),

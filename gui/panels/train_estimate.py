@@ -15,6 +15,7 @@ from gui.words import bind, language, tr
 from gui.workbench import Workbench
 
 SETTLE_MS = 400  # a form being typed in is estimated once it rests
+STRETCH = {"time": 5, "memory": 3, "disk": 3}  # words need more room than a count
 
 
 class Estimate(QWidget):
@@ -56,7 +57,7 @@ class Estimate(QWidget):
             cell.setSpacing(0)
             cell.addWidget(caption)
             cell.addWidget(self._values[key])
-            row.addWidget(self._cells[key], 3 if key == "time" else 2)
+            row.addWidget(self._cells[key], STRETCH.get(key, 2))
         self.problems = label("", "warn", wraps=True)
         self.problems.hide()
         self._state = label("", "quiet")

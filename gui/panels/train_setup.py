@@ -53,7 +53,6 @@ class SetupView(QWidget):
         self._starters: dict[str, StarterInfo] = {}
         self._is_listed = [False, False]
         self._was_ready = False
-        self._pinned: list[str] = []
         self.form = RecipeForm(workbench.settings)
         self.errors = ErrorCard()
         self.steps = _Steps(self)
@@ -142,7 +141,7 @@ class SetupView(QWidget):
 
     def _build(self) -> None:
         left = ScrollColumn()
-        left.setFixedWidth(388)
+        left.setFixedWidth(404)  # what the longest row needs, the reset and the scroll bar included
         left.body.setContentsMargins(0, 0, 12, 0)
         left.body.addWidget(self.form)
         heading = label("", "section")
@@ -167,6 +166,8 @@ class SetupView(QWidget):
         right.addWidget(self.estimate)
         right.addWidget(self.preflight)
         right.addWidget(self._right, 1)
+        for part in (self.estimate, self.preflight, self._right):
+            part.hide()  # until it is known what is here: see _on_form
         self._set_up = QWidget()
         row = QHBoxLayout(self._set_up)
         row.setContentsMargins(0, 0, 0, 0)
@@ -239,6 +240,7 @@ class SetupView(QWidget):
         self.form.set_tasks(tasks_for(info.shape, model.kind) if is_known and info and model else ())
         self._pin_prompts(str(values.get("data")))
         missing = self.missing()
+        self._right.show()
         self._right.setCurrentIndex(0 if missing else 1)
         self.steps.refresh()
         recipe = self.form.recipe()
@@ -266,9 +268,9 @@ class SetupView(QWidget):
         """A starter brings its own pinned prompts; prompts that one typed stay."""
         starter = self._starters.get(data)
         prompts = list(starter.pinned_prompts) if starter else []
+        brought = [list(each.pinned_prompts) for each in self._starters.values()]
         now = self.form.values()["sample_prompts"]
-        if now != prompts and now in ([], self._pinned):
-            self._pinned = prompts
+        if now != prompts and now in ([], *brought):
             self.form.set_value("sample_prompts", prompts)
 
     def _on_got(self, starter: StarterInfo, info: Any) -> None:

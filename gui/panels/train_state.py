@@ -218,7 +218,7 @@ def _validation(run: LiveRun) -> tuple[str, str]:
         return amount_loss(newest), ""
     gained = newest - losses[0]
     sign = "−" if gained < 0 else "+"
-    return amount_loss(newest), tr("{delta} since step 0", delta=f"{sign}{amount_loss(abs(gained))}")
+    return amount_loss(newest), tr("{delta} so far", delta=f"{sign}{amount_loss(abs(gained))}")
 
 
 def _last(run: LiveRun, name: str) -> float | None:

@@ -40,12 +40,16 @@ class FormRow:
         self._on_reset = slot
         self._resettable = True
 
-    def add_beside(self, widget: QWidget) -> None:
-        """Something at the control's right, in the place of the dot and the reset, which this row then has not."""
+    def keep_no_room(self) -> None:
+        """This row never has a dot or a reset, and leaves them no room."""
         for mark in (self.dot, self.reset_button):
             policy = mark.sizePolicy()
             policy.setRetainSizeWhenHidden(False)
             mark.setSizePolicy(policy)
+
+    def add_beside(self, widget: QWidget) -> None:
+        """Something at the control's right, in the place of the dot and the reset, which this row then has not."""
+        self.keep_no_room()
         across = self.line.layout()
         if across is not None:
             across.addWidget(widget)

@@ -70,7 +70,7 @@ def about_duration(seconds: float | None) -> str:
         return NONE
     assert seconds is not None
     if seconds < 50:
-        return tr("less than a minute")
+        return tr("under a minute")
     if seconds < 90:
         return tr("about 1 minute")
     if seconds < 5400:

@@ -143,3 +143,6 @@ class ScrollColumn(QScrollArea):
         self.setWidget(inside)
         self.viewport().setAutoFillBackground(False)
         inside.setAutoFillBackground(False)
+        # A focus inside moves even a hidden scroll bar: where the content is too wide, its left edge would go.
+        across = self.horizontalScrollBar()
+        across.valueChanged.connect(lambda _value: across.setValue(0))

@@ -361,7 +361,8 @@ class Plot(QFrame):
         room = (high - low) * 0.06 or abs(high) * 0.05 or 1.0
         low, high = low - room, high + room
         if self._from_zero and not self._is_log:
-            low, high = min(0.0, low + room), self._ceiling or high
+            low, top = min(0.0, low + room), self._ceiling or high - room
+            high = top + 0.06 * (top - low)  # a line along the top is drawn whole
         box = self._axes.getPlotItem().vb
         (_, _), (shown_low, shown_high) = box.viewRange()
         fits = shown_low <= low + room and shown_high >= high - room

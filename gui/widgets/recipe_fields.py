@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QPaintEvent, QPalette, QWheelEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -98,6 +98,9 @@ class TextField(QLineEdit):
         return True
 
 
+NARROWEST_CHOICE = 120
+
+
 class ChoiceField(QComboBox):
     """One of a few; the wheel scrolls the page unless the field has the focus."""
 
@@ -110,6 +113,11 @@ class ChoiceField(QComboBox):
         self.setMinimumContentsLength(8)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.activated.connect(lambda _index: self.changed.emit())
+
+    def minimumSizeHint(self) -> QSize:
+        """A long placeholder is elided like a long title; it must not push a form out of its column."""
+        least = super().minimumSizeHint()
+        return QSize(min(least.width(), NARROWEST_CHOICE), least.height())
 
     def set_choices(self, choices: Sequence[Choice]) -> None:
         """Other items; the value stays, as an item of its own if it is none of them."""

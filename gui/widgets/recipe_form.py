@@ -200,6 +200,7 @@ class RecipeForm(QWidget):
         self._rows["method"] = simple.add("Method", self._own("method", method))
         effort = SegmentsField(EFFORT_WORDS)
         self._rows["effort"] = simple.add("Effort", self._own("effort", effort))
+        self._rows["effort"].keep_no_room()
         self._rows["name"] = simple.add("Name", self._own("name", TextField()))
         for key, text in (("data", "Choose a data set"), ("model", "Choose a model")):
             bind(self._fields[key].set_placeholder, text)
@@ -368,7 +369,7 @@ class RecipeForm(QWidget):
         self._toggle.setText(tr("Advanced"))
         self._toggle.setAccessibleName(tr("Advanced"))
         count = len(self.changed_keys)
-        self._changes.setText(tr("{count} differ from the default", count=count) if count else "")
+        self._changes.setText(tr("{count} not at the default", count=count) if count else "")
         self._all_problems.setVisible(len(self.problems) > 0)
         self._all_problems.setText("\n".join(f"•  {problem_sentence(problem)}" for problem in self.problems))
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QTextCharFormat, QTextCursor
+from PySide6.QtGui import QResizeEvent, QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -30,6 +30,7 @@ from gui.widgets.text import label
 from gui.words import bind, language, tr
 
 COLUMN_WIDTH = 236
+LEAST_LINES = 3  # of an answer, in the lowest window
 # A word, a run of blanks, one mark, or one Chinese, Japanese or Korean character.
 WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+|\s+|[^\w\s]"
@@ -121,6 +122,9 @@ class SampleTimeline(QWidget):
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)
         self._scroll.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._scroll.setWidget(inside)
+        bar_height = self._scroll.horizontalScrollBar().sizeHint().height()
+        # Nothing scrolls up and down here: with less height the answers would be cut off below.
+        self._scroll.setMinimumHeight(self._reference.minimumSizeHint().height() + bar_height)
         bar = self._scroll.horizontalScrollBar()
         self._at_end = True
         bar.valueChanged.connect(self._on_scrolled)
@@ -206,10 +210,10 @@ class _Column(QFrame):
         self.setFixedWidth(COLUMN_WIDTH)
         self._spans: list[tuple[int, int]] = []
         self.title = label("", "quiet")
-        self.words = QPlainTextEdit()
+        self.words = _Words()
         self.words.setReadOnly(True)
         self.words.setProperty("role", "plain")
-        self.words.setMinimumHeight(40)
+        self.words.setMinimumHeight(LEAST_LINES * self.words.fontMetrics().lineSpacing() + 8)
         self.words.setTextInteractionFlags(
             Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
         )
@@ -248,6 +252,17 @@ class _Column(QFrame):
             mark.format, mark.cursor = style, cursor
             marks.append(mark)
         self.words.setExtraSelections(marks)
+
+
+class _Words(QPlainTextEdit):
+    """Shows whole lines only: what does not fit is scrolled to, not cut through its letters."""
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        above = round(self.document().documentMargin())
+        spare = (self.contentsRect().height() - above) % self.fontMetrics().lineSpacing()
+        if self.viewportMargins().bottom() != spare:
+            self.setViewportMargins(0, 0, 0, spare)
 
 
 def _utf16(text: str, place: int) -> int:

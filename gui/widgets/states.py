@@ -186,7 +186,7 @@ class ProgressLine(QWidget):
     def update_progress(self, progress: Progress) -> None:
         self._progress = progress
         self._pace.note(progress)
-        if progress.total > 0:
+        if progress.total > 0 and not _is_one_piece(progress):
             self.bar.setRange(0, 1000)
             self.bar.setValue(round(1000 * min(1.0, progress.done / progress.total)))
         else:
@@ -225,13 +225,18 @@ class ProgressLine(QWidget):
 def progress_amount(progress: Progress) -> str:
     """How far: 12 MB of 93 MB, 400 of 1,000 rows."""
     show = amount_bytes if progress.unit == "bytes" else _exact
-    if not progress.done and not progress.total:
+    if _is_one_piece(progress) or (not progress.done and not progress.total):
         return ""
     amount = show(progress.done)
     if progress.total > 0:
         amount = tr("{done} of {total}", done=amount, total=show(progress.total))
     units = {"rows": "{amount} rows", "tokens": "{amount} tokens"}
     return tr(units[progress.unit], amount=amount) if progress.unit in units else amount
+
+
+def _is_one_piece(progress: Progress) -> bool:
+    """One thing that is done or not: "0 of 1" and an empty bar would say that nothing moves."""
+    return progress.total == 1 and progress.unit not in ("bytes", "rows", "tokens")
 
 
 def _exact(count: float) -> str:

@@ -68,6 +68,15 @@ def test_the_table_says_of_each_run_what_the_issue_lists(panel):
     assert cell(panel, panel.model.row_of(SECOND), "steps") == "56 / 120"
 
 
+def test_one_run_is_a_run_and_the_dates_column_has_room_for_its_arrow(panel):
+    when = next(place for place, column in enumerate(COLUMNS) if column.key == "when")
+    header = panel.table.horizontalHeader()
+    assert header.sectionSizeHint(when) <= panel.table.columnWidth(when)
+    panel.model.set_runs([panel.model.run(0)])
+    panel._write()
+    assert panel._count.text() == "1 run"
+
+
 CLASSIFIER, OTHER = "20260304-101500-5a3f", "20260305-101500-5a40"
 
 

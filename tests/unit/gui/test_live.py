@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt, QTimer
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from engine import messages as m
 from engine.journal import Entry
@@ -247,6 +248,27 @@ def test_chinese_is_compared_by_character_and_emoji_do_not_shift_the_marks(qtbot
     selections = timeline.column(1).words.extraSelections()
     chosen = selections[0].cursor.selectedText()
     assert chosen.strip() == "see you"
+
+
+def test_answers_in_a_low_window_are_whole_lines_and_whole_cards(qtbot):
+    host = QWidget()
+    qtbot.addWidget(host)
+    timeline = SampleTimeline()
+    column = QVBoxLayout(host)
+    column.addWidget(timeline)
+    timeline.show_answers([m.SampleGenerated(step, 0, "p", "word " * 200) for step in range(8)])
+    host.resize(400, 10)  # as low as it goes
+    host.show()
+    qtbot.waitUntil(lambda: timeline._scroll.horizontalScrollBar().isVisible())
+    card = timeline.column(7)
+    assert card.height() <= timeline._scroll.viewport().height()
+    for height in (host.height(), host.height() + 7, host.height() + 40):
+        host.resize(400, height)
+        qtbot.wait(1)
+        words = card.words
+        line = words.fontMetrics().lineSpacing()
+        seen = words.viewport().height() - round(words.document().documentMargin())
+        assert seen >= 3 * line and seen % line == 0
 
 
 def test_a_models_html_stays_text(qtbot):

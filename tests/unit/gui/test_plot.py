@@ -131,6 +131,17 @@ def test_a_zoomed_plot_stays_where_it_is_until_it_is_asked_back(qtbot, plot):
     assert box.viewRange()[0][1] > 190
 
 
+def test_a_line_along_the_top_is_drawn_whole(qtbot):
+    plot = Plot("Processor", "Soon.", str, small=True, from_zero=True, ceiling=100)
+    qtbot.addWidget(plot)
+    plot.resize(200, 100)
+    plot.show()
+    plot.show_curves([Curve("load", "Load", np.array([0.0, 1.0]), np.array([100.0, 100.0]))])
+    box = plot._axes.getPlotItem().vb
+    qtbot.waitUntil(lambda: box.viewRange()[1][1] == pytest.approx(106))
+    assert box.viewRange()[1][0] == 0
+
+
 def test_logarithmic_leaves_out_what_has_no_logarithm(qtbot, plot):
     shown(qtbot, plot)
     plot.show_curves([Curve("a", "Training loss", np.arange(4.0), np.array([0.0, 0.1, 1.0, 10.0]))])

@@ -52,6 +52,14 @@ def test_a_cell_shows_a_placeholder_until_its_page_is_here(source: Source, qtbot
     assert source.model.row_at(450) == ("p450", "first\nc450")
 
 
+def test_the_rows_numbers_appear_with_their_page(source: Source, qtbot) -> None:
+    source.text(400)
+    qtbot.waitUntil(lambda: source.asked == [400])
+    with qtbot.waitSignal(source.model.headerDataChanged) as told:
+        source.answer(400)
+    assert told.args == [Qt.Orientation.Vertical, 400, 400 + PAGE_ROWS - 1]
+
+
 def test_a_fast_scroll_asks_for_where_it_ends_not_for_all_it_passed(source: Source, qtbot) -> None:
     for row in range(0, 200_000, PAGE_ROWS):
         source.text(row)

@@ -25,6 +25,7 @@ from engine.messages import (
 )
 from engine.processes import take_commands
 from gui.panels.train import TrainPanel
+from gui.widgets.page import ScrollColumn
 from gui.words import language
 from tests.unit.gui.library_fake import MODEL, dataset
 from tests.unit.gui.run_bench import NUM_EVENTS_AT_STEP_75, RUN_ID, Bench, live_run, put_run, recorded
@@ -51,6 +52,31 @@ def shown(qtbot, bench: Bench) -> TrainPanel:
         panel.activateWindow()
     qtbot.waitUntil(lambda: all(panel.setup._is_listed))
     return panel
+
+
+def test_nothing_is_said_of_what_is_missing_before_it_is_known(qtbot, bench):
+    panel = TrainPanel(bench)
+    qtbot.addWidget(panel)
+    panel.resize(1040, 700)
+    panel.show()
+    setup = panel.setup
+    assert not any(setup._is_listed)
+    assert not setup.steps.isVisible() and not setup.estimate.isVisible()
+    assert not setup.preflight.isVisible() and not setup.preview.isVisible()
+    qtbot.waitUntil(lambda: all(setup._is_listed))
+    assert setup.steps.isVisible()
+
+
+@pytest.mark.parametrize("code", ["en", "zh_CN"])
+def test_the_form_with_all_that_is_advanced_fits_its_column(panel, qtbot, code):
+    language.use(code)
+    form = panel.setup.form
+    form._toggle.setChecked(True)
+    for group in form._groups.values():
+        group.open()
+    column = next(area for area in panel.setup.findChildren(ScrollColumn) if area.isAncestorOf(form))
+    qtbot.waitUntil(lambda: column.verticalScrollBar().maximum() > 0)
+    assert column.widget().minimumSizeHint().width() <= column.viewport().width()
 
 
 @pytest.fixture
@@ -169,6 +195,17 @@ def test_a_starter_brings_its_pinned_prompts_and_typed_ones_stay(qtbot, stocked)
     panel.setup.form.set_value("sample_prompts", ["Mine?"])
     panel.setup.form.set_value("rank", 8)
     assert panel.setup.form.recipe().sample_prompts == ("Mine?",)
+
+
+def test_prompts_that_an_earlier_window_took_from_a_starter_do_not_stay_with_other_data(qtbot, stocked):
+    starter = stocked.librarian.starters[1]
+    stocked.librarian.starters[1] = type(starter)(**(vars(starter) | {"pinned_prompts": ("A?", "B?")}))
+    stocked.librarian.datasets.append(dataset("reviews"))
+    kept = {"values": {"data": "support-desk", "sample_prompts": ["A?", "B?"]}, "effort": "balanced"}
+    stocked.settings.setValue("train/last_choices", json.dumps(kept))
+    panel = shown(qtbot, stocked)
+    panel.setup.form.set_value("data", "reviews")
+    assert panel.setup.form.recipe().sample_prompts == ()
 
 
 def test_a_recipe_that_does_not_hold_cannot_start(qtbot, stocked):

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PySide6.QtCore import QSettings, Qt
 from PySide6.QtGui import QGuiApplication, QStandardItem, QStandardItemModel
-from PySide6.QtWidgets import QLineEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLineEdit, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from engine.messages import Failed, Progress
+from gui.icons import icon
+from gui.theme import theme
 from gui.widgets import states
 from gui.widgets.fields import ElidedComboBox
 from gui.widgets.form import Form
@@ -26,6 +28,7 @@ from gui.widgets.numbers import (
     amount_rate,
     when,
 )
+from gui.widgets.page import ScrollColumn
 from gui.widgets.states import EmptyState, ErrorCard, ProgressLine
 from gui.widgets.table import Table
 from gui.widgets.text import ElidedLabel
@@ -60,7 +63,7 @@ from tests.unit.gui.fit import clipped_texts
         (amount_duration(59.7), "1 m 00 s"),
         (amount_duration(7500), "2 h 05 m"),
         (amount_duration(273_600), "3 d 4 h"),
-        (about_duration(20), "less than a minute"),
+        (about_duration(20), "under a minute"),
         (about_duration(240), "about 4 minutes"),
         (about_duration(9000), "about 2.5 hours"),
         (amount_rate(209.4), "209 tokens/s"),
@@ -211,6 +214,45 @@ def test_progress_tells_amount_phase_and_time_to_go(qtbot, monkeypatch: pytest.M
     line.cancel_button.click()
     line.cancel_button.click()
     assert cancelled == [True]
+
+
+def test_one_thing_that_is_done_or_not_moves_without_figures(qtbot) -> None:
+    line = ProgressLine()
+    qtbot.addWidget(line)
+    line.begin("Getting what this recipe needs")
+    line.update_progress(Progress("measuring", 0, 1, ""))
+    assert line.amount.text() == "" and line.bar.maximum() == 0
+    line.update_progress(Progress("tokenising", 0, 1, "rows"))
+    assert line.amount.text() == "0 of 1 rows" and line.bar.maximum() == 1000
+
+
+# -------------------------------------------------------------------------------------------- columns
+
+
+def test_a_column_keeps_its_left_edge_whatever_has_the_focus(qtbot) -> None:
+    column = ScrollColumn()
+    qtbot.addWidget(column)
+    wide = QPushButton("wider than the column")
+    wide.setMinimumWidth(400)
+    column.body.addWidget(wide)
+    column.resize(200, 100)
+    column.show()
+    column.ensureWidgetVisible(wide, 200, 0)
+    column.horizontalScrollBar().setValue(50)
+    assert column.horizontalScrollBar().value() == 0
+
+
+def test_a_buttons_own_height_does_not_push_a_fields_mark_down(qtbot) -> None:
+    """The style sheet's least height of buttons is not for those inside a field."""
+    theme.use("light")
+    field = QLineEdit(clearButtonEnabled=True)
+    qtbot.addWidget(field)
+    field.addAction(icon("search", "quiet"), QLineEdit.ActionPosition.LeadingPosition)
+    field.resize(300, 28)
+    field.show()
+    for mark in field.findChildren(QToolButton):
+        assert abs(mark.geometry().center().y() - field.rect().center().y()) <= 1
+        assert mark.geometry().height() <= field.height()
 
 
 # --------------------------------------------------------------------------------------------- tables
