@@ -16,6 +16,7 @@ from gui.models.figures import MAIN_FIGURES
 from gui.models.runs import NAME_COLUMN, WHEN_COLUMN, RunsModel
 from gui.panels.experiments_compare import CompareView
 from gui.panels.experiments_run import RunView
+from gui.panels.experiments_trash import RunTrash
 from gui.widgets.page import Page, button
 from gui.widgets.states import EmptyState, ErrorCard
 from gui.widgets.table import Table
@@ -27,7 +28,7 @@ from storage.records import RunRecord
 
 REFRESH_MS = 2000  # while a run trains, its row moves this often
 # Down to when, they fit beside the open rail at 1280.
-WIDTHS = (104, 130, 128, 112, 112, 92, 128, 68, 80, 108, 106, 56, 40)
+WIDTHS = (104, 130, 128, 112, 104, 84, 128, 68, 80, 108, 106, 56, 40)
 
 
 class ExperimentsPanel(Page):
@@ -107,6 +108,8 @@ class ExperimentsPanel(Page):
         self.compare_button = button("Compare", self.compare_selected, "compare", role="quiet")
         self.rename_button = button("Rename", self.rename_selected, "edit", role="quiet", tip="F2")
         self.trash_button = button("Move to trash", self.trash_selected, "trash", role="quiet", tip="Del")
+        self.trash = RunTrash(self.workbench, self.add_action("Trash", icon="trash"))
+        self.trash.restore_wanted.connect(lambda run_id: self._restore([run_id]))
         tools = QHBoxLayout()
         tools.setSpacing(4)
         tools.addWidget(self.search, 1)
@@ -217,6 +220,7 @@ class ExperimentsPanel(Page):
         self.open_button.setEnabled(len(chosen) == 1)
         self.rename_button.setEnabled(len(chosen) == 1)
         self.trash_button.setEnabled(bool(chosen))
+        self.trash.button.setVisible(self._states.currentIndex() in (0, 1))
         self.compare_button.setEnabled(len(chosen) == 2)
         self.compare_button.setToolTip(tr("Choose two runs in the table."))
         shown, of = self.model.rowCount(), self.model.num_runs

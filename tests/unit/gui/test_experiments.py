@@ -186,6 +186,24 @@ def test_del_moves_to_the_trash_and_undo_brings_it_back(qtbot, bench, panel):
     assert (bench.home.run(THIRD) / "events.jsonl").exists()
 
 
+def test_a_run_comes_back_from_the_trash_long_after_its_undo(qtbot, bench, panel):
+    panel.table.selectRow(panel.model.row_of(THIRD))
+    panel.trash_selected()
+    qtbot.waitUntil(lambda: panel.model.rowCount() == 2)
+    panel.trash.button.click()
+    qtbot.waitUntil(panel.trash.menu.isVisible)
+    (back,) = panel.trash.menu.actions()
+    assert back.text().startswith("Bring back “Quick look” · ")
+    back.trigger()
+    panel.trash.menu.close()
+    qtbot.waitUntil(lambda: panel.model.rowCount() == 3)
+    assert (bench.home.run(THIRD) / "events.jsonl").exists()
+    panel.trash.button.click()
+    qtbot.waitUntil(panel.trash.menu.isVisible)
+    assert [action.text() for action in panel.trash.menu.actions()] == ["The trash holds no run."]
+    panel.trash.menu.close()
+
+
 def test_without_runs_it_says_what_will_be_here(qtbot, home, tmp_path):
     from engine.home import Home
 
