@@ -137,12 +137,12 @@ class Session:
         return packed.head(packed.norm(last_BW))
 
     def _angles(self, start: int) -> tuple[Tensor, Tensor]:
-        """cos and sin of the new tokens, (T, E), or (B, 1, T, E) where the texts begin at several places."""
+        """cos and sin of the new tokens, (T, 1, E), or (B, T, 1, E) where the texts begin at several places."""
         tables = self._packed.angles(self._end)
         if self._is_text_BT[:, 0].all():
-            return tables[0][start:], tables[1][start:]
+            return tables[0][start:, None], tables[1][start:, None]
         places_BT = (self._is_text_BT[:, : self._end].cumsum(-1) - 1).clamp_(min=0)[:, start:]
-        return tables[0][places_BT][:, None], tables[1][places_BT][:, None]
+        return tables[0][places_BT][:, :, None], tables[1][places_BT][:, :, None]
 
     def _mask(self, start: int) -> Tensor | None:
         """(B, 1, T, end), where a new token looks; None where each looks at all before it."""
@@ -191,10 +191,11 @@ class _Layer:
 
     def _attend(self, qkv_NO: Tensor, cache: _Cache, seen: _Seen) -> Tensor:
         heads, kv_heads, num_new = self.num_heads, self.num_kv_heads, seen.end - seen.start
-        qkv = qkv_NO.view(seen.num_rows, num_new, heads + 2 * kv_heads, -1).transpose(1, 2)
-        turning, values = qkv.split_with_sizes((heads + kv_heads, kv_heads), 1)
+        qkv = qkv_NO.view(seen.num_rows, num_new, heads + 2 * kv_heads, -1)
+        turning, values = qkv.split_with_sizes((heads + kv_heads, kv_heads), 2)
         turned = (turning * seen.cos).add_(turning.roll(turning.shape[-1] // 2, -1).mul_(seen.sin))
-        queries, keys = turned.split_with_sizes((heads, kv_heads), 1)
+        queries, keys = turned.transpose(1, 2).split_with_sizes((heads, kv_heads), 1)
+        values = values.transpose(1, 2)
         cache.new_keys.copy_(keys)
         cache.new_values.copy_(values)
         if seen.start and cache.keys.dtype != keys.dtype:
