@@ -365,7 +365,7 @@ class Plot(QFrame):
             high = top + 0.06 * (top - low)  # a line along the top is drawn whole
         box = self._axes.getPlotItem().vb
         (_, _), (shown_low, shown_high) = box.viewRange()
-        fits = shown_low <= low + room and shown_high >= high - room
+        fits = shown_low <= low + room / 2 and shown_high >= high - room / 2  # lines at an edge are cut
         if ease and fits and (shown_high - shown_low) < 1.6 * (high - low):
             low, high = shown_low, shown_high
         margin = (last - first) * 0.015

@@ -142,6 +142,14 @@ def test_a_line_along_the_top_is_drawn_whole(qtbot):
     assert box.viewRange()[1][0] == 0
 
 
+def test_a_line_that_just_reaches_the_edge_is_drawn_whole(qtbot, plot):
+    """The axis that stands before anything is drawn goes from 0 to 1, as shares do."""
+    shown(qtbot, plot)
+    plot.show_curves([Curve("share", "Share", np.array([0.0, 1.0]), np.array([0.3, 1.0]))])
+    box = plot._axes.getPlotItem().vb
+    qtbot.waitUntil(lambda: box.viewRange()[1][1] > 1.01)
+
+
 def test_logarithmic_leaves_out_what_has_no_logarithm(qtbot, plot):
     shown(qtbot, plot)
     plot.show_curves([Curve("a", "Training loss", np.arange(4.0), np.array([0.0, 0.1, 1.0, 10.0]))])
