@@ -28,6 +28,7 @@ from engine.messages import RunCommand, RunCreated, from_json, to_json
 from engine.method_refusals import optimizer_refusal, refusal, shares_its_head
 from engine.metrics import figures_of_validation, metric_unknown
 from engine.recipe import (
+    FIELDS,
     WHOLE_MODEL_METHODS,
     Recipe,
     kind_of_config,
@@ -56,7 +57,7 @@ def resolve_recipe(home: Home, recipe: Recipe) -> Recipe:
 
     Raises:
         UserError: "data-not-found", "model-not-found", "task-unfit", why the method does not fit them,
-            "metric-unknown", or "contrast-of-one".
+            "metric-unknown", "contrast-of-one", or "teacher-unfit".
     """
     data = _data_card(home, recipe.data)
     _model_title(home, recipe.model)  # raises what is missing
@@ -74,6 +75,7 @@ def resolve_recipe(home: Home, recipe: Recipe) -> Recipe:
         raise UserError(refused.code, refused.template, **refused.fields)
     _require_measure(recipe)
     _require_contrast(recipe, data)
+    _require_pupil(recipe)
     split = data.get("split_rows")
     split_train = recipe.rows_of_split(split)[0] if split else None
     share = num_pieces(data["shape"], data["rows_kept"], data["num_bytes"], recipe.max_seq_len)
@@ -107,6 +109,17 @@ def _require_contrast(recipe: Recipe, data: dict[str, Any]) -> None:
             "micro_batch_size is 1, and pairs without a score are learnt from by telling each from the others of its "
             "micro batch: nothing would be learnt. Choose 2 or more; 16 and more learn better.",
         )
+
+
+def _require_pupil(recipe: Recipe) -> None:
+    """Not every task can compare its answers with a teacher's."""
+    taught = FIELDS["teacher"].metadata["tasks"]
+    if recipe.teacher and recipe.task not in taught:
+        raise UserError(
+            "teacher-unfit",
+            "{task} is not learnt from a teacher; {tasks} are. Leave teacher empty, or choose another task.",
+            task=recipe.task, tasks=", ".join(taught),
+        )  # fmt: skip
 
 
 def known_of_model(home: Home, model: str) -> dict[str, Any]:

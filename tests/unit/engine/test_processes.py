@@ -80,6 +80,17 @@ def test_a_figure_that_the_task_does_not_measure_is_refused_before_a_run_is_made
         assert create_run(encoder_home, recipe.replace(best_by=figure))
 
 
+def test_a_teacher_of_a_task_that_knows_none_is_refused(encoder_home: Home, tmp_path: Path) -> None:
+    """The loss would compare answers that the task does not have: that ended a run as our mistake."""
+    import_rows(encoder_home, tmp_path, "texts", [{"text": f"hello {n}"} for n in range(20)])
+    recipe = Recipe(model="tiny-encoder", data="texts", teacher="tiny-encoder")
+    with pytest.raises(UserError, match="masked-lm is not learnt from a teacher") as refusal:
+        create_run(encoder_home, recipe)
+    assert refusal.value.code == "teacher-unfit" and not any(encoder_home.runs.iterdir())
+    import_rows(encoder_home, tmp_path, "rows", [{"text": f"a {n}", "label": "ab"[n % 2]} for n in range(20)])
+    assert create_run(encoder_home, recipe.replace(data="rows"))
+
+
 def test_pairs_without_a_score_need_others_beside_them(encoder_home: Home, tmp_path: Path) -> None:
     pairs = [{"anchor": f"hello {n}", "positive": f"thank you {n}"} for n in range(20)]
     import_rows(encoder_home, tmp_path, "pairs", pairs)
