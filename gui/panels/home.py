@@ -238,13 +238,13 @@ class RunRow(QFrame):
         self.mark = QLabel()
         self.name, self.about = ElidedLabel(), ElidedLabel("", "quiet")
         self.status, self.when = ElidedLabel("", "quiet"), label("", "quiet")
-        self.loss = label()
+        self.loss = ElidedLabel()
         self.loss.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.when.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         grid = QGridLayout(self)
         grid.setContentsMargins(8, 0, 8, 0)
         grid.setHorizontalSpacing(12)
-        widths = (16, 0, 0, 104, 128, 128)
+        widths = (16, 0, 0, 96, 188, 112)
         stretches = (0, 4, 5, 0, 0, 0)
         for column, widget in enumerate(
             (self.mark, self.name, self.about, self.status, self.loss, self.when)
@@ -252,8 +252,8 @@ class RunRow(QFrame):
             grid.addWidget(widget, 0, column)
             grid.setColumnMinimumWidth(column, widths[column])
             grid.setColumnStretch(column, stretches[column])
-        # names and what they are about stand under one another, however long they are
-        for widget in (self.name, self.about):
+        # all stand under one another, however long they are
+        for widget in (self.name, self.about, self.status, self.loss):
             policy = widget.sizePolicy()
             policy.setHorizontalPolicy(policy.Policy.Ignored)
             widget.setSizePolicy(policy)

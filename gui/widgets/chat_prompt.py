@@ -16,7 +16,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from gui.widgets.page import button, card
+from gui.widgets.page import button, card, line
 from gui.widgets.text import label
 from gui.words import bind, language, tr
 
@@ -65,6 +65,8 @@ class PromptBox(QWidget):
         self.other.installEventFilter(self)
         self.other.setFixedHeight(4 * QFontMetrics(self.other.font()).lineSpacing() + 10)
         self.other.hide()
+        self._between = line()  # two fields in one frame would read as one
+        self._between.hide()
         self.send_button = button(
             "Send", self.send, "send", role="primary", tip="Send to every column (Ctrl+Enter)"
         )
@@ -111,6 +113,7 @@ class PromptBox(QWidget):
         fields = self._fields
         self.edit.setPlaceholderText(tr(fields[0][1]))
         self.other.setVisible(len(fields) > 1)
+        self._between.setVisible(len(fields) > 1)
         if len(fields) > 1:
             self.other.setPlaceholderText(tr(fields[1][1]))
             self.other.setAccessibleName(tr(fields[1][1]))
@@ -175,6 +178,7 @@ class PromptBox(QWidget):
         inside.setContentsMargins(12, 8, 8, 8)
         inside.setSpacing(4)
         inside.addWidget(self.other)
+        inside.addWidget(self._between)
         inside.addWidget(self.edit)
         inside.addLayout(below)
         column = QVBoxLayout(self)

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QSizePolicy, QTextBrowser, QVBoxLayout, QWidget
 from engine.messages import Failed, Predicted, ScoredLabel, ScoredSpan
 from gui.sentences import sentence
 from gui.theme import theme
-from gui.widgets.numbers import amount_percent
+from gui.widgets.numbers import amount_duration, amount_percent
 from gui.widgets.page import button
 from gui.widgets.text import label
 from gui.words import bind, language, tr
@@ -109,7 +109,12 @@ class Prediction(QWidget):
             return tr("Similarity: {score}", score=f"{self._said.score:.3f}")
         if not (self._said.labels or self._said.spans or self._said.text):
             return tr("Nothing was found in this text.")
-        return tr("{milliseconds} ms", milliseconds=round(1000 * self._said.seconds))
+        seconds = self._said.seconds
+        return (
+            tr("{milliseconds} ms", milliseconds=round(1000 * seconds))
+            if seconds < 1
+            else amount_duration(seconds)
+        )
 
     def _copy(self) -> None:
         if self._said is not None:

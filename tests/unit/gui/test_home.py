@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from engine.home import Home
 from engine.messages import EstimateRun, Failed, GetStarter, ListModels
-from gui.panels.home import HomePanel
+from gui.panels.home import HomePanel, RunRow
 from gui.panels.home_recipe import RecipeCard
 from gui.theme import theme
 from gui.words import language
@@ -152,6 +153,23 @@ def test_the_newest_runs_are_shown_and_open_where_they_belong(bench: ShellBench,
     assert bench.went[0][1] == RUN_ID.replace("0301", "0310")
     assert card_of(panel).start_button.text() == "Set up this run"
     assert card_of(panel).title.text() == "Support desk replies"
+
+
+def test_recent_runs_stand_under_one_another_however_long_their_figures_are(qtbot) -> None:
+    host = QWidget()
+    qtbot.addWidget(host)
+    column = QVBoxLayout(host)
+    rows = [RunRow(), RunRow()]
+    for row, figure in zip(rows, ("F1 0 %", "a figure with quite a long name 0.775"), strict=True):
+        column.addWidget(row)
+        row.loss.setText(figure)
+        row.status.setText("Finished")
+    host.resize(800, 100)
+    host.show()
+    for part in ("about", "status", "loss", "when"):
+        first, second = (getattr(row, part) for row in rows)
+        assert first.geometry().right() == second.geometry().right()
+        assert first.geometry().left() == second.geometry().left()
 
 
 def test_a_run_at_work_opens_in_train(bench: ShellBench, qtbot) -> None:

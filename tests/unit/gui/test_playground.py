@@ -414,9 +414,11 @@ def test_a_classifier_shows_its_labels_and_keeps_the_text(stage):
     assert request == Predict("tiny", {"text": "The lamp is broken."})
     assert stage.panel.prompt.edit.toPlainText() == "The lamp is broken."
     stage.player.say(
-        ticket, Predicted("text-classification", (ScoredLabel("bad", 0.9), ScoredLabel("good", 0.1)))
+        ticket,
+        Predicted("text-classification", (ScoredLabel("bad", 0.9), ScoredLabel("good", 0.1)), seconds=2.34),
     )
     assert column.prediction.bars.accessibleName().startswith("bad 90")
+    assert column.prediction.note.text() == "2.3 s"
     assert not column.is_busy
 
 
@@ -434,6 +436,7 @@ def test_a_reader_asks_for_the_question_and_its_text(stage):
 def test_a_model_of_pairs_asks_for_both_texts(stage):
     column = load_as(stage, "text-classification", "text", "text_pair")
     prompt = stage.panel.prompt
+    assert not prompt._between.isHidden()
     assert not prompt.other.isHidden() and "pair" in prompt.other.placeholderText()
     assert column.prediction.note.text().startswith("Write the two texts")
     prompt.set_text("A lamp shines.")
