@@ -61,7 +61,9 @@ def merge_run(
         load_tokenizer(weights).save_pretrained(folder)
         if (weights / FILE_NAME).exists():
             shutil.copyfile(weights / FILE_NAME, folder / FILE_NAME)
-        return library.take(folder, name.strip() or found.title, f"run:{source}", _base_info(library, recipe), progress)
+        return library.take(
+            folder, name.strip() or found.title, f"run:{source}", _base_info(library, recipe), progress
+        )
 
 
 def merge_adapter(model: Any, method: str) -> Any:
