@@ -10,6 +10,7 @@ from gui.widgets.numbers import NONE, amount_loss, amount_percent
 from gui.words import tr
 from storage.records import RunRecord
 
+PEOPLE = ("Spearman", "Pearson")  # figures named after them keep their capital within a sentence
 LOSSES = ("loss", "perplexity")  # every run has these; they have columns of their own
 
 MAIN_FIGURES = {task: main_figure(task) for task in METRICS_OF_TASK if main_figure(task) not in LOSSES}
@@ -31,7 +32,8 @@ def figure_text(name: str, value: float | None) -> str:
 def within(title: str) -> str:
     """A figure's title within a sentence: accuracy, but F1 and AUC. `title` is English; the answer is translated."""
     said = tr(title)
-    return said[:1].lower() + said[1:] if said[1:2].islower() else said
+    is_word = said[1:2].islower() and not said.startswith(PEOPLE)
+    return said[:1].lower() + said[1:] if is_word else said
 
 
 def best_value(name: str, lowest: float, highest: float) -> float:

@@ -115,8 +115,10 @@ def _before_sentence(format: MetricFormat, value: float, before: float) -> str:
     gap = value - before if format.higher_is_better else before - value
     if format.format == "percent":
         points = f"{abs(gap) * 100:.1f}"
-        if gap > 0:
+        if gap > 0 and points != "0.0":
             return tr("Better than the model before tuning by {points} points.", points=points)
+        if points == "0.0":
+            return tr("No better than the model before tuning: they are level.")
         return tr("No better than the model before tuning ({points} points less).", points=points)
     shown = figure(format, before)
     if gap > 0:

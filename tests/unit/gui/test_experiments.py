@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QLineEdit
 from engine.journal import JournalWriter
 from engine.messages import EvalFinished, RunCreated, RunStarted
 from engine.recipe import FIELDS, Recipe
+from gui.models.figures import within
 from gui.models.runs import COLUMNS, NAME_COLUMN
 from gui.panels.experiments import ExperimentsPanel
 from gui.panels.experiments_facts import recipe_facts
@@ -75,6 +76,11 @@ def test_one_run_is_a_run_and_the_dates_column_has_room_for_its_arrow(panel):
     panel.model.set_runs([panel.model.run(0)])
     panel._write()
     assert panel._count.text() == "1 run"
+
+
+def test_a_figure_named_after_a_person_keeps_its_capital():
+    assert within("Accuracy") == "accuracy" and within("F1") == "F1"
+    assert within("Spearman correlation") == "Spearman correlation"
 
 
 CLASSIFIER, OTHER = "20260304-101500-5a3f", "20260305-101500-5a40"

@@ -178,6 +178,8 @@ def test_the_verdict_compares_with_the_model_before_and_the_best_baseline(full):
         verdict(worse)
         == "Accuracy: 75 % on 40 rows. No better than the model before tuning (5.0 points less)."
     )
+    level = report(baselines={"untrained": {"accuracy": 0.7502}}, intervals={})
+    assert verdict(level).endswith("No better than the model before tuning: they are level.")
     assert full.notes.text().startswith("These are the rows that the run held out")
 
 
