@@ -20,6 +20,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from engine.kernels.row_table import as_rows, as_table
+
 NAME = "tunebench_short"
 BLOCK = 64  # queries at once; of 48 to 176 the fastest at 160 and 336 tokens
 LONGEST = 1024  # tokens; above it the (T, T) scores no longer fit the caches and tiles win
@@ -69,50 +71,6 @@ def short_causal_attention(q_BHTE: Tensor, k_BKTE: Tensor, v_BKTE: Tensor, scale
     """softmax(q k^T * scale, causal) v, of shape (B, H, T, E). H must be a multiple of K."""
     out: Tensor = _ShortCausalAttention.apply(q_BHTE, k_BKTE, v_BKTE, scale)
     return out
-
-
-class _Table(torch.autograd.Function):
-    """(1, H, N, E) -> (B, H, T, E), zero behind a row's end."""
-
-    @staticmethod
-    def forward(ctx: Any, rows_1HNE: Tensor, lengths: tuple[int, ...]) -> Tensor:
-        ctx.lengths = lengths
-        return _padded(rows_1HNE, lengths)
-
-    @staticmethod
-    def backward(ctx: Any, grad_BHTE: Tensor) -> tuple[Tensor, None]:
-        return _without_padding(grad_BHTE, ctx.lengths), None
-
-
-class _Rows(torch.autograd.Function):
-    """(B, H, T, E) -> (1, H, N, E), what stands behind a row's end left out."""
-
-    @staticmethod
-    def forward(ctx: Any, table_BHTE: Tensor, lengths: tuple[int, ...]) -> Tensor:
-        ctx.lengths = lengths
-        return _without_padding(table_BHTE, lengths)
-
-    @staticmethod
-    def backward(ctx: Any, grad_1HNE: Tensor) -> tuple[Tensor, None]:
-        return _padded(grad_1HNE, ctx.lengths), None
-
-
-def _padded(rows_1HNE: Tensor, lengths: tuple[int, ...]) -> Tensor:
-    """Contiguous, as the products want it."""
-    _, num_heads, _, width = rows_1HNE.shape
-    table_BHTE = rows_1HNE.new_zeros(len(lengths), num_heads, max(lengths), width)
-    for table_HTE, row_HTE in zip(table_BHTE, rows_1HNE[0].split(lengths, dim=1), strict=True):
-        table_HTE[:, : row_HTE.shape[1]] = row_HTE
-    return table_BHTE
-
-
-def _without_padding(table_BHTE: Tensor, lengths: tuple[int, ...]) -> Tensor:
-    """The heads of a token beside each other in memory, as the layers around attention want them."""
-    _, num_heads, _, width = table_BHTE.shape
-    rows_NHE = table_BHTE.new_empty(sum(lengths), num_heads, width)
-    for row_THE, table_HTE in zip(rows_NHE.split(lengths), table_BHTE, strict=True):
-        row_THE.copy_(table_HTE[:, : len(row_THE)].transpose(0, 1))
-    return rows_NHE.transpose(0, 1)[None]
 
 
 def _blocks(time: int) -> list[tuple[int, int]]:
@@ -171,9 +129,9 @@ def _forward(
     """
     if not row_lengths:
         return _attend(module, query, key, value, attention_mask, options), None
-    query, key, value = (_Table.apply(each, row_lengths) for each in (query, key, value))
+    query, key, value = (as_table(each, row_lengths) for each in (query, key, value))
     out_BHTE = _attend(module, query, key, value, None, options).transpose(1, 2)
-    return _Rows.apply(out_BHTE, row_lengths).transpose(1, 2), None
+    return as_rows(out_BHTE, row_lengths).transpose(1, 2), None
 
 
 def _attend(

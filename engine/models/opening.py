@@ -107,12 +107,13 @@ def load_whole(auto_class: str, folder: Path, *, dtype: torch.dtype, device: str
 
 
 def load_with_head(
-    auto_class: str, folder: Path, *, dtype: torch.dtype, device: str, **config: Any
+    auto_class: str, folder: Path, *, dtype: torch.dtype, device: str, may_pack: bool, **config: Any
 ) -> tuple[Any, tuple[str, ...]]:
     """A base model under the head of a task, and the names of the modules that are new and must be trained whole.
 
     Args:
         auto_class: transformers' class, e.g. "AutoModelForSequenceClassification".
+        may_pack: whether its layers may read rows without padding, where they can.
         config: what the model's config is given, e.g. id2label.
 
     Raises:
@@ -120,7 +121,7 @@ def load_with_head(
     """
     model, fresh = load_partly(auto_class, folder, dtype=dtype, device=device, **config)
     if device == "cpu":
-        _quicken(model)
+        _quicken(model, may_pack)
     heads = [name for name, _ in model.named_children() if name != model.base_model_prefix]
     if any(".pooler." in key for key in fresh):
         heads.append("pooler")
@@ -151,13 +152,16 @@ def load_partly(
     return model.to(device), fresh
 
 
-def _quicken(model: Any) -> None:
+def _quicken(model: Any, may_pack: bool) -> None:
     """Our attention and dropout for encoders' layers on a processor; causal layers keep torch's own attention."""
     from engine.kernels.dropout import quicken_dropout
     from engine.kernels.encoder_attention import NAME
+    from engine.kernels.packed_rows import pack_encoder
 
     if model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(NAME)
+    if may_pack:
+        pack_encoder(model)
     quicken_dropout(model)
 
 

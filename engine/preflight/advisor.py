@@ -136,7 +136,7 @@ def _advise(
         work = work_of(recipe, shape, rows)
         if recipe.task not in GENERATIVE:
             work = dataclasses.replace(work, decode_tokens=0)
-        rate = training_rate(home, recipe, facts, f"{device} {dtype} {method}")
+        rate = training_rate(home, recipe, facts, device=device, dtype=dtype)
         weights = shape.num_parameters * type_width(dtype)
         seconds = START_S + seconds_of(work, rate, facts["decode_bytes"], weights)
         if method == "trainable-tokens" and recipe.new_tokens == A_NEW_WORD:

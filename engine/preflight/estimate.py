@@ -7,7 +7,6 @@ tokens come from the code that feeds the loop, over a sample of the rows. Knows 
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +46,7 @@ HEAD_CHUNK_TOKENS = 256
 CPU_ACTIVATION_FACTOR = 2.2
 TRAINED_STATE_BYTES = 12  # of each trained parameter: float32 master and two moments
 KEPT_RUNS = 5
+SPEEDS = "speeds"  # of runs, in machine.json
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def estimate_run(home: Home, recipe: dict[str, Any], progress: Progress = no_pro
     device = facts["device"] if wish.device == "auto" else wish.device
     dtype = facts["dtype"] if wish.dtype == "auto" else wish.dtype
     work = work_of(resolved, shape, rows)
-    rate = training_rate(home, resolved, facts, f"{device} {dtype} {resolved.method}")
+    rate = training_rate(home, resolved, facts, device=device, dtype=dtype)
     memory = memory_of(resolved, shape, rows, dtype, device)
     disk = disk_of(resolved, shape, dtype)
     notes = _notes(home, resolved, shape, rows, memory=memory, disk=disk, device=device, facts=facts)
@@ -201,14 +201,24 @@ def type_width(dtype: str) -> int:
 # --------------------------------------------------------------------------------- learnt from finished runs
 
 
-def training_rate(home: Home, recipe: Recipe, facts: dict[str, Any], key: str) -> float:
-    """Operations a second in training: the median of the last finished runs of this kind, else what the probe
-    measured, with the share of it that the loop is known to reach."""
-    seen = [run["flops"] for run in read_measured(home).get("runs", {}).values() if run["key"] == key]
+def training_rate(home: Home, recipe: Recipe, facts: dict[str, Any], *, device: str, dtype: str) -> float:
+    """Operations a second in training: the best of the last finished runs of this kind, else what the probe
+    measured, with the share of it that the loop is known to reach.
+
+    The best, as a run that had to share the machine says little of the next one.
+    """
+    key = speed_key(device, dtype, recipe.method, recipe.model)
+    seen = [run["flops"] for run in read_measured(home).get(SPEEDS, {}).values() if run["key"] == key]
     if seen:
-        return float(statistics.median(seen[-KEPT_RUNS:]))
-    dtype_share = 1.0 if facts["dtype"] in key else 1 / max(1.0, facts["bfloat16_speedup"])
+        return float(max(seen[-KEPT_RUNS:]))
+    dtype_share = 1.0 if facts["dtype"] == dtype else 1 / max(1.0, facts["bfloat16_speedup"])
     return float(facts["train_flops"]) * LOOP_SHARE.get(recipe.method, LOOP_SHARE_OF_OTHERS) * dtype_share
+
+
+def speed_key(device: object, dtype: object, method: str, model: str) -> str:
+    """What runs must have in common for the speed of one to tell of another's. The model too: a tiny one spends its
+    time beside the products."""
+    return f"{device} {dtype} {method} {model}"
 
 
 # How much of the probe's speed the whole loop reached: adapters, optimizer, padding, Python.
@@ -218,14 +228,14 @@ LOOP_SHARE_OF_OTHERS = 0.7
 
 def learn_from_runs(home: Home) -> None:
     """Read the journals of runs that finished since the last look, and keep their speed."""
-    known = dict(read_measured(home).get("runs", {}))
+    known = dict(read_measured(home).get(SPEEDS, {}))
     new = {}
     for folder in sorted(home.runs.glob("*")):
         if folder.name in known or not (folder / "final").exists():
             continue
         new[folder.name] = _speed_of_run(home, [entry.event for entry in read_journal(folder)[0]])
     if new:
-        keep_measured(home, runs=dict(sorted((known | new).items())))
+        keep_measured(home, **{SPEEDS: dict(sorted((known | new).items()))})
 
 
 def _speed_of_run(home: Home, events: Sequence[Any]) -> dict[str, Any]:
@@ -252,7 +262,8 @@ def _speed_of_run(home: Home, events: Sequence[Any]) -> dict[str, Any]:
         row_tokens=prepared.num_tokens / max(1, prepared.num_train_rows),
     )
     seconds = max(step.elapsed_s for step in steps.values())
-    key = f"{started.environment.get('device')} {started.environment.get('dtype')} {recipe.method}"
+    facts = started.environment
+    key = speed_key(facts.get("device"), facts.get("dtype"), recipe.method, recipe.model)
     return {"key": key, "flops": round(flops / max(seconds, 1e-3))}
 
 

@@ -18,7 +18,7 @@ from engine.messages import DataPrepared, RunCreated, RunFinished, RunStarted, S
 from engine.models.shape import shape_of_folder, shape_of_starter
 from engine.models.starters import get_starter
 from engine.preflight import estimate
-from engine.preflight.estimate import estimate_run, learn_from_runs
+from engine.preflight.estimate import estimate_run, learn_from_runs, speed_key
 from engine.recipe import RecipeError
 
 FACTS = {
@@ -159,19 +159,34 @@ def test_a_finished_run_teaches_the_speed(with_rows):
     after = estimate_run(with_rows, recipe)
     assert after.seconds > 10 * before.seconds
     assert 700 < after.seconds < 1300, "100 steps like those of the run that took 900 s"
-    [run] = read_measured(with_rows)["runs"].values()
-    assert run["key"] == "cpu float32 lora"
+    [run] = read_measured(with_rows)["speeds"].values()
+    assert run["key"] == "cpu float32 lora tiny"
+
+
+def test_a_run_that_had_to_share_the_machine_does_not_decide_what_the_next_one_takes(with_rows):
+    recipe = {"model": "tiny", "data": "numbers", "num_steps": 100}
+    _finished_run(with_rows, seconds=90.0)
+    idle = estimate_run(with_rows, recipe)
+    _finished_run(with_rows, seconds=9000.0, number=2)
+    assert estimate_run(with_rows, recipe).seconds == pytest.approx(idle.seconds, rel=0.01)
+
+
+def test_a_tiny_model_says_nothing_of_the_speed_of_a_larger_one(measured_home):
+    before = estimate_run(measured_home, CARD).seconds
+    speeds = {"20260101-000000-abcd": {"key": speed_key("cpu", "float32", "lora", "tiny"), "flops": 1000}}
+    keep_measured(measured_home, speeds=speeds)
+    assert estimate_run(measured_home, CARD).seconds == pytest.approx(before)
 
 
 def test_a_run_whose_base_is_gone_teaches_nothing(with_rows):
     _finished_run(with_rows, seconds=900.0, model="gone")
     learn_from_runs(with_rows)
-    assert list(read_measured(with_rows)["runs"].values()) == [{"key": "", "flops": 0}]
+    assert list(read_measured(with_rows)["speeds"].values()) == [{"key": "", "flops": 0}]
 
 
-def _finished_run(home: Home, *, seconds: float, model: str = "tiny") -> None:
+def _finished_run(home: Home, *, seconds: float, model: str = "tiny", number: int = 1) -> None:
     found = estimate_run(home, {"model": "tiny", "data": "numbers", "num_steps": 100})
-    folder = home.run("20260101-000000-abcd")
+    folder = home.run(f"2026010{number}-000000-abcd")
     (folder / "final").mkdir(parents=True)
     journal = JournalWriter(folder, folder.name)
     tokens = found.num_tokens / 45 * 8

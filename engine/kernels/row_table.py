@@ -1,0 +1,64 @@
+"""Rows one behind the other as a table, and a table as rows one behind the other; both ways differentiable.
+
+Shapes: B batch, H heads, T time, E width, N tokens of all rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class _Table(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows_1HNE: Tensor, lengths: tuple[int, ...], time: int) -> Tensor:
+        ctx.lengths = lengths
+        return _padded(rows_1HNE, lengths, time)
+
+    @staticmethod
+    def backward(ctx: Any, grad_BHTE: Tensor) -> tuple[Tensor, None, None]:
+        return _without_padding(grad_BHTE, ctx.lengths), None, None
+
+
+class _Rows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, table_BHTE: Tensor, lengths: tuple[int, ...]) -> Tensor:
+        ctx.lengths, ctx.time = lengths, table_BHTE.shape[2]
+        return _without_padding(table_BHTE, lengths)
+
+    @staticmethod
+    def backward(ctx: Any, grad_1HNE: Tensor) -> tuple[Tensor, None]:
+        return _padded(grad_1HNE, ctx.lengths, ctx.time), None
+
+
+def as_table(rows_1HNE: Tensor, lengths: tuple[int, ...], time: int = 0) -> Tensor:
+    """(1, H, N, E) -> (B, H, T, E), contiguous, zero behind a row's end; T is that of the longest row, or `time`."""
+    table_BHTE: Tensor = _Table.apply(rows_1HNE, lengths, time or max(lengths))
+    return table_BHTE
+
+
+def as_rows(table_BHTE: Tensor, lengths: tuple[int, ...]) -> Tensor:
+    """(B, H, T, E) -> (1, H, N, E), what stands behind a row's end left out.
+
+    In memory the heads of a token lie beside each other, as the layers around attention want them.
+    """
+    rows_1HNE: Tensor = _Rows.apply(table_BHTE, lengths)
+    return rows_1HNE
+
+
+def _padded(rows_1HNE: Tensor, lengths: tuple[int, ...], time: int) -> Tensor:
+    _, num_heads, _, width = rows_1HNE.shape
+    table_BHTE = rows_1HNE.new_zeros(len(lengths), num_heads, time, width)
+    for table_HTE, row_HTE in zip(table_BHTE, rows_1HNE[0].split(lengths, dim=1), strict=True):
+        table_HTE[:, : row_HTE.shape[1]] = row_HTE
+    return table_BHTE
+
+
+def _without_padding(table_BHTE: Tensor, lengths: tuple[int, ...]) -> Tensor:
+    _, num_heads, _, width = table_BHTE.shape
+    rows_NHE = table_BHTE.new_empty(sum(lengths), num_heads, width)
+    for row_THE, table_HTE in zip(rows_NHE.split(lengths), table_BHTE, strict=True):
+        row_THE.copy_(table_HTE[:, : len(row_THE)].transpose(0, 1))
+    return rows_NHE.transpose(0, 1)[None]
