@@ -258,8 +258,9 @@ def test_pairs_are_read_as_pairs(home: Home, say: Say) -> None:
     run = trained(say, ENCODER, "related", "lora", "text-classification").json["id"]
     asked = ["--input", "text=the lamp", "--input", "text_pair=a lamp"]
     together = say("predict", run, *asked, "--json").json["labels"]
-    alone = say("predict", run, *asked[:2], "--json").json["labels"]
-    assert together != alone, "the second text is read"
+    others = say("predict", run, *asked[:3], "text_pair=seven days of rain", "--json").json["labels"]
+    assert together != others, "the second text is read"
+    assert say("predict", run, *asked[:2], "--json").json["error"]["code"] == "input-missing"
     single = trained(say, ENCODER, "labelled", "lora", "text-classification").json["id"]
     roles = [Predictor.load(home, each).task.roles for each in (run, single)]
     assert roles == [("text", "text_pair"), ("text",)]
