@@ -80,7 +80,8 @@ def _keep_apart(decoder: Any) -> bool:
 
 
 def pack_encoder(model: nn.Module) -> bool:
-    """Let the layers of an encoder read rows without padding; the embeddings below and the head above keep theirs.
+    """Let the layers of an encoder in training read rows without padding; the embeddings below and the head above keep
+    theirs, and what the layers say of padding is zero.
 
     False, and nothing is changed, where rows would not keep to themselves, or would not say what they say padded.
     """
@@ -106,7 +107,8 @@ def _packed_forward(
     stack: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, **options: Any
 ) -> Any:
     forward = type(stack).forward
-    lengths = _lengths(attention_mask) if options.get("past_key_values") is None else ()
+    may_pack = stack.training and options.get("past_key_values") is None
+    lengths = _lengths(attention_mask) if may_pack else ()
     if not lengths:
         return forward(stack, hidden_states, attention_mask=attention_mask, **options)
     rows_1ND = as_rows(hidden_states[:, None], lengths)[:, 0]
@@ -128,7 +130,7 @@ def _lengths(mask: Tensor | None) -> tuple[int, ...]:
 
 @torch.no_grad()
 def _stack_keeps_apart(stack: Any, dtype: torch.dtype) -> bool:
-    """As `reads_packed_rows`, on hidden states drawn at random."""
+    """As `reads_packed_rows`, on hidden states drawn at random, without dropout."""
     width = next(each.shape[-1] for each in stack.parameters() if each.ndim == 1)
     time = max(TRIAL_LENGTHS)
     hidden_BTD = torch.randn(len(TRIAL_LENGTHS), time, width, generator=torch.Generator().manual_seed(0)).to(
@@ -138,10 +140,11 @@ def _stack_keeps_apart(stack: Any, dtype: torch.dtype) -> bool:
     changed_BTD[0] = changed_BTD[0].flip(0)
     mask = (torch.arange(time) < torch.tensor(TRIAL_LENGTHS)[:, None])[:, None, None]
     was_training = stack.training
-    stack.eval()
     try:
-        packed, beside = (_said(_packed_forward(stack, each, mask)) for each in (hidden_BTD, changed_BTD))
+        stack.eval()
         expected = _said(stack(hidden_BTD, attention_mask=mask))
+        stack.training = True  # itself only: its layers are not
+        packed, beside = (_said(_packed_forward(stack, each, mask)) for each in (hidden_BTD, changed_BTD))
     except (
         TypeError,
         RuntimeError,

@@ -107,13 +107,14 @@ def load_whole(auto_class: str, folder: Path, *, dtype: torch.dtype, device: str
 
 
 def load_with_head(
-    auto_class: str, folder: Path, *, dtype: torch.dtype, device: str, may_pack: bool, **config: Any
+    auto_class: str, folder: Path, *, dtype: torch.dtype, device: str, may_pack: bool = False, **config: Any
 ) -> tuple[Any, tuple[str, ...]]:
     """A base model under the head of a task, and the names of the modules that are new and must be trained whole.
 
     Args:
         auto_class: transformers' class, e.g. "AutoModelForSequenceClassification".
-        may_pack: whether its layers may read rows without padding, where they can.
+        may_pack: whether its layers may read rows without padding while they train, where they can. What the model
+            then says of padding is nothing that a loss may look at.
         config: what the model's config is given, e.g. id2label.
 
     Raises:

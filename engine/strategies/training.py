@@ -50,6 +50,7 @@ class Strategies:
                 recipe.adversarial, recipe.adversarial_epsilon, recipe.adversarial_steps
             )
         self._distillation = Distillation(model, teacher, recipe) if teacher is not None else None
+        task.packs_rows = task.packs_rows and teacher is None  # what both say is compared place by place
         self._plateau, self._patience = Plateau(), Patience()
 
     # ------------------------------------------------------------------------------------------- a step

@@ -110,7 +110,7 @@ class QuestionAnswering(Task):
 
     def load_model(self, folder: Path, *, dtype: torch.dtype, device: str) -> Any:
         model, self.head_names = load_with_head(
-            "AutoModelForQuestionAnswering", folder, dtype=dtype, device=device, may_pack=self.may_pack
+            "AutoModelForQuestionAnswering", folder, dtype=dtype, device=device
         )
         return model
 

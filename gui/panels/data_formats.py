@@ -5,7 +5,7 @@ from __future__ import annotations
 # What the engine reads, by the endings of names; each may be compressed besides.
 ENDINGS = (
     "jsonl", "ndjson", "json", "csv", "tsv", "tab", "txt", "md", "text", "parquet", "arrow", "feather", "xlsx",
-    "xls", "ods", "po", "mo", "tmx", "yml", "yaml", "conll", "iob", "iob2", "bio",
+    "xls", "ods", "po", "mo", "tmx", "yml", "yaml", "conll", "conllu", "conllx", "iob", "iob2", "bio",
     "zip", "tar", "tgz", "tar.bz2", "tbz2", "tar.xz", "txz",
     "gz", "zst",
 )  # fmt: skip

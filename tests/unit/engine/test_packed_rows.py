@@ -97,7 +97,7 @@ ENCODER_SIZES = {
 def encoder(family: str = "Bert", **changes: Any) -> Any:
     torch.manual_seed(0)
     config = getattr(transformers, f"{family}Config")(**(ENCODER_SIZES | changes))
-    return getattr(transformers, f"{family}ForTokenClassification")(config)
+    return getattr(transformers, f"{family}ForTokenClassification")(config).train()
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -166,6 +166,7 @@ def test_a_classifier_packs_where_nothing_is_kept(
     seen = []
     stack = next(module for name, module in parts.model.named_modules() if name.endswith("encoder"))
     stack.layer[0].register_forward_pre_hook(lambda _block, inputs: seen.append(len(inputs[0])))
+    parts.model.train()
     parts.task.loss_sum(parts.task.collate(parts.rows.train, range(4), "cpu"))
     assert (seen == [1]) is packs
 

@@ -211,5 +211,6 @@ def test_an_export_that_fails_leaves_nothing(ask: Asker, tmp_path: Path):
         )
     assert (tmp_path / "old.csv").read_text() == "kept"
     assert set(tmp_path.iterdir()) == before
-    with pytest.raises(OSError, match="No such file"):
+    with pytest.raises(UserError) as unwritten:
         ask(ExportData("rows", str(tmp_path / "nowhere" / "x.csv"), "csv"))
+    assert "x.csv" in unwritten.value.message and "No such file" in unwritten.value.message
