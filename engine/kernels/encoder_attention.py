@@ -2,8 +2,7 @@
 
 torch's tiled attention takes no dropout on a processor; with it, it falls back to a chain of element-wise passes over
 the scores in their own type. Here three products and one softmax do it. Registered with transformers under `NAME`;
-causal layers, long rows and masks that are no yes or no are left to scaled_dot_product_attention. Rows that stand one
-behind the other (`row_lengths`) become a table here, as in `engine.kernels.attention`.
+causal layers, long rows and masks that are no yes or no are left to scaled_dot_product_attention.
 
 Shapes: B batch, H heads, N = B H, C of them at once, T time, E width of a head.
 """
@@ -20,7 +19,6 @@ from transformers.masking_utils import sdpa_mask
 
 from engine.kernels.attention import LONGEST
 from engine.kernels.dropout import kept
-from engine.kernels.row_table import as_rows, as_table
 
 NAME = "tunebench_encoder"
 CHUNK_SCORES = 1 << 19  # at once: a megabyte in bfloat16
@@ -121,33 +119,15 @@ def short_attention(
 
 
 def _forward(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    row_lengths: tuple[int, ...] = (),
-    **options: Any,
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
-    """transformers' interface: returns (B, T, H, E); with `row_lengths` a batch of one, without a mask."""
-    if not row_lengths:
-        return _attend(module, query, key, value, attention_mask, options), None
-    query, key, value = (as_table(each, row_lengths) for each in (query, key, value))
-    is_token_BT = torch.arange(query.shape[2]) < torch.tensor(row_lengths)[:, None]
-    out_BHTE = _attend(module, query, key, value, is_token_BT[:, None, None], options).transpose(1, 2)
-    return as_rows(out_BHTE, row_lengths).transpose(1, 2), None
-
-
-def _attend(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
-) -> Tensor:
-    if not _is_plain(module, query, key, mask, options):
-        out: Tensor = sdpa_attention_forward(module, query, key, value, mask, **options)[0]
-        return out
+    """transformers' interface: returns (B, T, H, E)."""
+    if not _is_plain(module, query, key, attention_mask, options):
+        out, weights = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        return out, weights
     scale = options.get("scaling") or query.shape[-1] ** -0.5
-    return short_attention(query, key, value, mask, scale, float(options.get("dropout") or 0.0)).transpose(
-        1, 2
-    )
+    out = short_attention(query, key, value, attention_mask, scale, float(options.get("dropout") or 0.0))
+    return out.transpose(1, 2), None
 
 
 def _is_plain(module: Any, query: Tensor, key: Tensor, mask: Tensor | None, options: dict[str, Any]) -> bool:

@@ -13,29 +13,29 @@ from torch import Tensor
 
 class _Table(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows_1HNE: Tensor, lengths: tuple[int, ...], time: int) -> Tensor:
+    def forward(ctx: Any, rows_1HNE: Tensor, lengths: tuple[int, ...]) -> Tensor:
         ctx.lengths = lengths
-        return _padded(rows_1HNE, lengths, time)
+        return _padded(rows_1HNE, lengths)
 
     @staticmethod
-    def backward(ctx: Any, grad_BHTE: Tensor) -> tuple[Tensor, None, None]:
-        return _without_padding(grad_BHTE, ctx.lengths), None, None
+    def backward(ctx: Any, grad_BHTE: Tensor) -> tuple[Tensor, None]:
+        return _without_padding(grad_BHTE, ctx.lengths), None
 
 
 class _Rows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, table_BHTE: Tensor, lengths: tuple[int, ...]) -> Tensor:
-        ctx.lengths, ctx.time = lengths, table_BHTE.shape[2]
+        ctx.lengths = lengths
         return _without_padding(table_BHTE, lengths)
 
     @staticmethod
     def backward(ctx: Any, grad_1HNE: Tensor) -> tuple[Tensor, None]:
-        return _padded(grad_1HNE, ctx.lengths, ctx.time), None
+        return _padded(grad_1HNE, ctx.lengths), None
 
 
-def as_table(rows_1HNE: Tensor, lengths: tuple[int, ...], time: int = 0) -> Tensor:
-    """(1, H, N, E) -> (B, H, T, E), contiguous, zero behind a row's end; T is that of the longest row, or `time`."""
-    table_BHTE: Tensor = _Table.apply(rows_1HNE, lengths, time or max(lengths))
+def as_table(rows_1HNE: Tensor, lengths: tuple[int, ...]) -> Tensor:
+    """(1, H, N, E) -> (B, H, T, E), contiguous, zero behind a row's end; T is that of the longest row."""
+    table_BHTE: Tensor = _Table.apply(rows_1HNE, lengths)
     return table_BHTE
 
 
@@ -48,9 +48,9 @@ def as_rows(table_BHTE: Tensor, lengths: tuple[int, ...]) -> Tensor:
     return rows_1HNE
 
 
-def _padded(rows_1HNE: Tensor, lengths: tuple[int, ...], time: int) -> Tensor:
+def _padded(rows_1HNE: Tensor, lengths: tuple[int, ...]) -> Tensor:
     _, num_heads, _, width = rows_1HNE.shape
-    table_BHTE = rows_1HNE.new_zeros(len(lengths), num_heads, time, width)
+    table_BHTE = rows_1HNE.new_zeros(len(lengths), num_heads, max(lengths), width)
     for table_HTE, row_HTE in zip(table_BHTE, rows_1HNE[0].split(lengths, dim=1), strict=True):
         table_HTE[:, : row_HTE.shape[1]] = row_HTE
     return table_BHTE

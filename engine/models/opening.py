@@ -107,14 +107,12 @@ def load_whole(auto_class: str, folder: Path, *, dtype: torch.dtype, device: str
 
 
 def load_with_head(
-    auto_class: str, folder: Path, *, dtype: torch.dtype, device: str, may_pack: bool = False, **config: Any
+    auto_class: str, folder: Path, *, dtype: torch.dtype, device: str, **config: Any
 ) -> tuple[Any, tuple[str, ...]]:
     """A base model under the head of a task, and the names of the modules that are new and must be trained whole.
 
     Args:
         auto_class: transformers' class, e.g. "AutoModelForSequenceClassification".
-        may_pack: whether its layers may read rows without padding while they train, where they can. What the model
-            then says of padding is nothing that a loss may look at.
         config: what the model's config is given, e.g. id2label.
 
     Raises:
@@ -122,7 +120,7 @@ def load_with_head(
     """
     model, fresh = load_partly(auto_class, folder, dtype=dtype, device=device, **config)
     if device == "cpu":
-        _quicken(model, may_pack)
+        _quicken(model)
     heads = [name for name, _ in model.named_children() if name != model.base_model_prefix]
     if any(".pooler." in key for key in fresh):
         heads.append("pooler")
@@ -153,16 +151,13 @@ def load_partly(
     return model.to(device), fresh
 
 
-def _quicken(model: Any, may_pack: bool) -> None:
+def _quicken(model: Any) -> None:
     """Our attention and dropout for encoders' layers on a processor; causal layers keep torch's own attention."""
     from engine.kernels.dropout import quicken_dropout
     from engine.kernels.encoder_attention import NAME
-    from engine.kernels.packed_rows import pack_encoder
 
     if model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(NAME)
-    if may_pack:
-        pack_encoder(model)
     quicken_dropout(model)
 
 

@@ -17,6 +17,7 @@ from engine.batches import Batch, pad
 from engine.data.encode import WHOLE, Encoded, encode_examples, text_pieces
 from engine.data.examples import Conversation, Example, PlainText
 from engine.errors import BugError
+from engine.frozen_trunk import METHODS as KEPT_METHODS
 from engine.generation.generate import generate_greedy
 from engine.kernels.loss import IGNORE_INDEX, completion_loss, completion_scores, shift_labels, token_losses
 from engine.kernels.packed_rows import packed_states, reads_packed_rows, without_padding
@@ -45,9 +46,13 @@ class CausalLanguageModel(Task):
         self._head = self._decoder.get_output_embeddings()
         self.packs_rows = False
         self._selects = self._head_is_plain()
-        # NEFTune's noise goes by the length of a row of the table.
-        may_pack = self.may_pack and not self.recipe.neftune_alpha and not is_soft_prompted(model)
-        self.packs_rows = self._selects and may_pack and reads_packed_rows(self._decoder.model)
+        self.packs_rows = self._selects and self._may_pack() and reads_packed_rows(self._decoder.model)
+
+    def _may_pack(self) -> bool:
+        """Whether nothing looks at the table of rows in between: kept states, a teacher, noise by a row's length."""
+        recipe = self.recipe
+        is_looked_into = recipe.method in KEPT_METHODS or recipe.teacher or recipe.neftune_alpha
+        return not is_looked_into and not is_soft_prompted(self.model)
 
     # ------------------------------------------------------------------------------------------- rows
 

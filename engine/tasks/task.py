@@ -21,7 +21,6 @@ from torch import Tensor
 from engine.batches import Batch, validation_batches
 from engine.data.dataset import Dataset
 from engine.data.examples import Example
-from engine.frozen_trunk import METHODS as KEPT_METHODS
 from engine.frozen_trunk import FrozenTrunk
 from engine.messages import Predicted
 from engine.recipe import Recipe
@@ -129,11 +128,6 @@ class Task(ABC):
         return ShownRow(row.input_ids, [False] * len(row.input_ids), [])
 
     # ------------------------------------------------------------------------------- for tasks to share
-
-    @property
-    def may_pack(self) -> bool:
-        """Whether nothing looks at the table of rows between a model's layers: no kept states, no teacher."""
-        return self.recipe.method not in KEPT_METHODS and not self.recipe.teacher
 
     def known(self, rows: Sequence[Any], positions: Sequence[int]) -> AbstractContextManager[None]:
         """Inside, the model is called with a batch of just these rows; what is known of them is not computed again."""

@@ -81,7 +81,7 @@ class TextClassification(Task):
 
     def load_model(self, folder: Path, *, dtype: torch.dtype, device: str) -> Any:
         model, self.head_names = load_with_head(
-            "AutoModelForSequenceClassification", folder, dtype=dtype, device=device, may_pack=self.may_pack,
+            "AutoModelForSequenceClassification", folder, dtype=dtype, device=device,
             id2label=dict(enumerate(self.labels)), label2id=self._places,
             problem_type="multi_label_classification" if self.is_multi_label else "single_label_classification",
         )  # fmt: skip

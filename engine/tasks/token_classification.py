@@ -113,7 +113,7 @@ class TokenClassification(Task):
 
     def load_model(self, folder: Path, *, dtype: torch.dtype, device: str) -> Any:
         model, self.head_names = load_with_head(
-            "AutoModelForTokenClassification", folder, dtype=dtype, device=device, may_pack=self.may_pack,
+            "AutoModelForTokenClassification", folder, dtype=dtype, device=device,
             id2label=dict(enumerate(self.tags)), label2id=self._places,
         )  # fmt: skip
         return model

@@ -9,14 +9,11 @@ import pytest
 import torch
 import transformers
 
-from engine.home import Home
 from engine.kernels.attention import NAME
-from engine.kernels.encoder_attention import NAME as ENCODER_NAME
-from engine.kernels.packed_rows import pack_encoder, packed_states, reads_packed_rows, without_padding
+from engine.kernels.packed_rows import packed_states, reads_packed_rows, without_padding
 from engine.models.opening import load_for_training
 from engine.tasks.causal_lm import CausalLanguageModel
 from tests.numerics.test_training import Recorder, training
-from tests.trained_tasks import import_rows, parts_of, tiny_recipe
 
 LENGTHS = (7, 70, 1, 33)
 SIZES = {
@@ -85,90 +82,6 @@ def test_a_model_that_says_nothing_of_lengths_to_its_attention_is_found_out(tiny
             *args, **kwargs
         )
     assert not reads_packed_rows(model.model)
-
-
-ENCODER_SIZES = {
-    "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "max_position_embeddings": 128, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
-    "attn_implementation": ENCODER_NAME,
-}  # fmt: skip
-
-
-def encoder(family: str = "Bert", **changes: Any) -> Any:
-    torch.manual_seed(0)
-    config = getattr(transformers, f"{family}Config")(**(ENCODER_SIZES | changes))
-    return getattr(transformers, f"{family}ForTokenClassification")(config).train()
-
-
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_an_encoder_says_and_learns_the_same_of_packed_rows(checkpointing: bool) -> None:
-    model = encoder()
-    if checkpointing:
-        model.gradient_checkpointing_enable()
-    ids_BT = table()
-    mask_BT = (torch.arange(ids_BT.shape[1]) < torch.tensor(LENGTHS)[:, None]).long()
-
-    def said() -> tuple[torch.Tensor, list[torch.Tensor]]:
-        logits_BTC = model(input_ids=ids_BT, attention_mask=mask_BT).logits
-        real_NC = logits_BTC[mask_BT.bool()]
-        trained = [each for name, each in model.named_parameters() if "pooler" not in name]
-        return real_NC, list(torch.autograd.grad(real_NC.square().sum(), trained))
-
-    padded, gradients = said()
-    assert pack_encoder(model)
-    packed, others = said()
-    torch.testing.assert_close(packed, padded, rtol=1e-4, atol=1e-5)
-    for mine, theirs in zip(others, gradients, strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
-
-
-def test_the_layers_of_an_encoder_see_no_padding() -> None:
-    model, seen = encoder(), []
-    assert pack_encoder(model)
-    model.bert.encoder.layer[0].register_forward_pre_hook(lambda _block, inputs: seen.append(inputs[0].shape))
-    ids_BT = table()
-    mask_BT = (torch.arange(ids_BT.shape[1]) < torch.tensor(LENGTHS)[:, None]).long()
-    model(input_ids=ids_BT, attention_mask=mask_BT)
-    model(input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT))  # nothing to leave out
-    model(input_ids=ids_BT, attention_mask=mask_BT.flip(1))  # padded on the left
-    assert [tuple(shape) for shape in seen] == [
-        (1, sum(LENGTHS), 32),
-        (*ids_BT.shape, 32),
-        (*ids_BT.shape, 32),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("family", "changes", "does"),
-    [
-        ("Bert", {}, True),
-        ("Roberta", {}, True),
-        ("DistilBert", {"dim": 32, "hidden_dim": 48, "n_layers": 2, "n_heads": 4}, True),
-        ("Bert", {"attn_implementation": "sdpa"}, False),
-        ("Albert", {"embedding_size": 16}, False),  # its stack hands out more than states
-    ],
-)
-def test_which_encoders_pack_is_found_by_trying(family: str, changes: dict[str, Any], does: bool) -> None:
-    model = encoder(family, **changes)
-    assert pack_encoder(model) is does
-    assert model.training
-
-
-@pytest.mark.parametrize(("method", "packs"), [("full", True), ("lora", True), ("head-only", False)])
-def test_a_classifier_packs_where_nothing_is_kept(
-    encoder_home: Home, tmp_path: Path, method: str, packs: bool
-) -> None:
-    made = [{"text": "one two " * number, "label": str(number % 2)} for number in range(1, 25)]
-    import_rows(encoder_home, tmp_path, "reviews", made)
-    parts = parts_of(
-        encoder_home, tiny_recipe("text-classification", "reviews", 24, num_steps=2).replace(method=method)
-    )
-    seen = []
-    stack = next(module for name, module in parts.model.named_modules() if name.endswith("encoder"))
-    stack.layer[0].register_forward_pre_hook(lambda _block, inputs: seen.append(len(inputs[0])))
-    parts.model.train()
-    parts.task.loss_sum(parts.task.collate(parts.rows.train, range(4), "cpu"))
-    assert (seen == [1]) is packs
 
 
 def test_a_run_packs_and_learns_the_same(tiny_model: Path, tmp_path: Path) -> None:
