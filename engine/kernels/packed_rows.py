@@ -20,7 +20,7 @@ TRIAL_LENGTHS = (5, 8, 3)
 
 
 def without_padding(x_BT: Tensor, lengths: tuple[int, ...]) -> Tensor:
-    """The rows' own tokens one behind the other, (1, N)."""
+    """(B, T, ...) -> (1, N, ...): what stands at the rows' own tokens, one row behind the other."""
     return torch.cat([row[:length] for row, length in zip(x_BT, lengths, strict=True)])[None]
 
 
@@ -63,7 +63,7 @@ def _keep_apart(decoder: Any) -> bool:
     packed_ND = packed_states(decoder, ids_BT, TRIAL_LENGTHS)[0]
     beside_ND = packed_states(decoder, changed_BT, TRIAL_LENGTHS)[0]
     padded_BTD = decoder(input_ids=ids_BT, use_cache=False).last_hidden_state
-    expected_ND = torch.cat([row[:length] for row, length in zip(padded_BTD, TRIAL_LENGTHS, strict=True)])
+    expected_ND = without_padding(padded_BTD, TRIAL_LENGTHS)[0]
     distance = (packed_ND - expected_ND).abs().max()
     return bool(
         packed_ND.shape == expected_ND.shape

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.metrics import METRICS, metric_unknown
+from engine.metrics.language_modelling import perplexity_of
 from engine.schedules import is_better
 
 # Figures of rows with one label and with several, of pairs with a score and without: where one of the right is
@@ -33,7 +33,7 @@ def figure(metric: str, loss: float | None, metrics: Mapping[str, float]) -> flo
     if metric in ("val_loss", "loss"):
         return loss
     if metric == "perplexity" and metric not in metrics:
-        return None if loss is None else math.exp(min(loss, 700.0))
+        return None if loss is None else perplexity_of(loss)
     is_of_others = any(other in metrics for other in MEASURED_INSTEAD.get(metric, ()))
     if metric not in metrics and (metric not in METRICS or is_of_others):
         raise metric_unknown(metric, sorted(metrics))

@@ -49,9 +49,9 @@ class CausalLanguageModel(Task):
         self.packs_rows = self._selects and self._may_pack() and reads_packed_rows(self._decoder.model)
 
     def _may_pack(self) -> bool:
-        """Whether nothing looks at the table of rows in between: kept states, a teacher, noise by a row's length."""
-        recipe = self.recipe
-        is_looked_into = recipe.method in KEPT_METHODS or recipe.teacher or recipe.neftune_alpha
+        """Whether nothing looks at the table of rows in between: kept states, noise by a row's length. That a teacher
+        does is known where there is one."""
+        is_looked_into = self.recipe.method in KEPT_METHODS or self.recipe.neftune_alpha
         return not is_looked_into and not is_soft_prompted(self.model)
 
     # ------------------------------------------------------------------------------------------- rows
