@@ -71,10 +71,11 @@ def measure(row: TrainingRow, asked: Asked) -> dict[str, Any]:
     """Interleaved turns of both sides; `asked.num_steps` are those of one epoch.
 
     Raises:
-        UserError: if the peer is not installed or the starter cannot be had.
+        UserError: if the peer is not installed or has no such set-up, or the starter cannot be had.
         RuntimeError: if one side cannot do its turn.
     """
     _require(row.library)
+    _require_peers(row, asked.peers)
     library = home_with(asked.home, (row.starter,))
     num_steps = asked.num_steps or row.num_steps
     rows, source = row.make_rows(row.num_held_out + num_steps * row.batch_size)
@@ -159,3 +160,12 @@ def _require(library: str) -> None:
             library=library,
         )
     say(f"the peer is {library}")
+
+
+def _require_peers(row: TrainingRow, chosen: tuple[str, ...]) -> None:
+    for name in chosen:
+        if name not in row.peers:
+            raise UserError(
+                "peer-unknown", "{row} knows no set-up {name!r} of the peer. It knows {known}.",
+                row=row.name, name=name, known=", ".join(row.peers),
+            )  # fmt: skip
