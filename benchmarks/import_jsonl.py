@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -88,15 +89,20 @@ def measure(asked: Asked) -> dict[str, Any]:
         def turn(side: str, number: int) -> Figures:
             if side == "theirs":
                 return run_program(THEIRS, str(path))
-            return run_program(OURS, str(path), str(Path(folder) / f"home{number}"))
+            home = Path(folder) / f"home{number}"
+            figures = run_program(OURS, str(path), str(home))
+            shutil.rmtree(home)  # a gigabyte each
+            return figures
 
         take_turns(record, asked.num_runs, turn)
     return record.finish()
 
 
 def run_program(program: str, *arguments: str) -> Figures:
-    """Seconds and peak memory of a fresh process."""
+    """Seconds and peak memory of a fresh process. Raises RuntimeError with its last words if it fails."""
     command = [sys.executable, "-c", program, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROGRAM)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROGRAM)
+    if done.returncode:
+        raise RuntimeError(f"the process ended with {done.returncode}: {done.stderr.strip()[-1000:]}")
     seconds, num_bytes = done.stdout.split()
     return {"seconds": float(seconds), "peak_memory_bytes": float(num_bytes)}

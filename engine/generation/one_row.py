@@ -133,6 +133,18 @@ def _library() -> Any | None:
     compiler = shutil.which("gcc") or shutil.which("clang")
     if compiler is None or sys.platform != "linux":
         return None
+    try:  # a full disk and a folder from which nothing may be run are no reasons to write no replies
+        library = _compiled(compiler)
+    except (subprocess.SubprocessError, OSError) as reason:
+        log.info("products of one row stay oneDNN's: %s", reason)
+        return None
+    library.product.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_int] * 2
+    library.product.restype = None
+    return library
+
+
+def _compiled(compiler: str) -> Any:
+    """Raises SubprocessError or OSError where it cannot be compiled, written or loaded."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "one_row.c"), Path(folder, "one_row.so")
         source.write_text(SOURCE, encoding="utf-8")
@@ -147,12 +159,5 @@ def _library() -> Any | None:
             str(target),
             str(source),
         ]
-        try:
-            subprocess.run(words, check=True, capture_output=True, timeout=COMPILE_SECONDS)
-            library = ctypes.PyDLL(str(target))
-        except (subprocess.SubprocessError, OSError) as reason:
-            log.info("products of one row stay oneDNN's: %s", reason)
-            return None
-    library.product.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_int] * 2
-    library.product.restype = None
-    return library
+        subprocess.run(words, check=True, capture_output=True, timeout=COMPILE_SECONDS)
+        return ctypes.PyDLL(str(target))

@@ -94,6 +94,18 @@ def test_without_it_replies_go_on(anew: None, monkeypatch: pytest.MonkeyPatch, s
         assert Session(packed, 4).prefill([[1, 2, 3]]).shape == (1, 128)
 
 
+def test_without_a_place_to_compile_replies_go_on(anew: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk, or no folder for temporary files."""
+
+    def refused(*_: Any) -> Any:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(one_row.shutil, "which", lambda name: "/usr/bin/gcc")
+    monkeypatch.setattr(one_row.tempfile, "TemporaryDirectory", refused)
+    assert one_row._library() is None
+    assert pack(tiny_llama()) is not None
+
+
 @compiled
 def test_a_decoded_token_takes_it_for_every_product(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_llama()
