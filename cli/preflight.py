@@ -18,6 +18,7 @@ PART_WORDS = {
     "gradients": "gradients",
     "optimizer": "optimizer",
     "activations": "activations",
+    "kernels": "kernels for further sizes of batches",
     "evaluation": "validation and answers",
 }
 

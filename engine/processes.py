@@ -57,7 +57,7 @@ def resolve_recipe(home: Home, recipe: Recipe) -> Recipe:
 
     Raises:
         UserError: "data-not-found", "model-not-found", "task-unfit", why the method does not fit them,
-            "metric-unknown", "contrast-of-one", or "teacher-unfit".
+            "metric-unknown", "contrast-of-one", "teacher-unfit" or "teacher-missing".
     """
     data = _data_card(home, recipe.data)
     _model_title(home, recipe.model)  # raises what is missing
@@ -76,6 +76,7 @@ def resolve_recipe(home: Home, recipe: Recipe) -> Recipe:
     _require_measure(recipe)
     _require_contrast(recipe, data)
     _require_pupil(recipe)
+    require_teacher(home, recipe)
     split = data.get("split_rows")
     split_train = recipe.rows_of_split(split)[0] if split else None
     share = num_pieces(data["shape"], data["rows_kept"], data["num_bytes"], recipe.max_seq_len)
@@ -120,6 +121,23 @@ def _require_pupil(recipe: Recipe) -> None:
             "{task} is not learnt from a teacher; {tasks} are. Leave teacher empty, or choose another task.",
             task=recipe.task, tasks=", ".join(taught),
         )  # fmt: skip
+
+
+def require_teacher(home: Home, recipe: Recipe) -> None:
+    """Raises UserError "teacher-missing" unless the teacher that is named, if one is, is a model, a folder or a run."""
+    name = recipe.teacher
+    places = (
+        home.models / name / "config.json",
+        Path(name) / "config.json",
+        home.run(name.partition("@")[0]) / RECIPE_NAME,
+    )
+    if name and not any(place.exists() for place in places):
+        raise UserError(
+            "teacher-missing",
+            "There is no model {teacher!r} to be the teacher. `python main.py models` lists what there is; leave "
+            "teacher empty to learn without one.",
+            teacher=name,
+        )
 
 
 def known_of_model(home: Home, model: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from engine.method_refusals import optimizer_refusal, refusal, shares_its_head
 from engine.models.folder import Progress, no_progress, read_config
 from engine.models.shape import ModelShape, shape_of_folder, shape_of_starter
 from engine.preflight.row_sample import RowSample, sample_of_dataset, sample_of_starter
-from engine.processes import known_of_model
+from engine.processes import known_of_model, require_teacher
 from engine.recipe import GENERATIVE, TASKS_OF_KIND, Recipe
 from engine.supervised import bytes_text
 
@@ -311,6 +311,10 @@ def _notes(
         optimizer_refusal(recipe.optimizer, device),
     )  # fmt: skip
     notes += [refused for refused in refusals if refused is not None]
+    try:
+        require_teacher(home, recipe)
+    except UserError as missing:
+        notes.append(_note(missing.code, missing.template, **missing.fields))
     if shape.kind != "decoder" and task not in TASKS_OF_KIND[shape.kind]:
         text = "{model} is an encoder and cannot write text. Choose a decoder for this task."
         notes.append(_note("model-unfit", text, model=shape.title))

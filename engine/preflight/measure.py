@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from engine.errors import UserError
+from engine.errors import Cancelled, TunebenchError, UserError
 from engine.home import Home
 from engine.machine import keep_measured, read_measured
 from engine.messages import Failed, MachineTuning, Preflight, PreflightFix, TuningTrial
@@ -54,10 +54,10 @@ def preflight(
     report = _report(home, resolved, found)
     fixes = []
     if not report.fits and with_fixes:
-        candidates = list(_fixes(recipe, resolved))
+        candidates = [changes for changes in _fixes(resolved) if _may_start(home, recipe, changes)]
         for number, changes in enumerate(candidates):
             progress("measuring", number + 1, len(candidates) + 1, "")
-            fixes.append(_measured_fix(home, recipe, changes, check))
+            fixes += _measured_fix(home, recipe, changes, check)
     spent = time.monotonic() - started
     return dataclasses.replace(report, fixes=tuple(fixes), measured_in_s=spent)
 
@@ -76,16 +76,25 @@ def tune(home: Home, recipe: Recipe, progress: Progress, check: Check) -> Machin
             str(resolved.task),
             resolved.method,
             str(resolved.max_seq_len),
+            str(resolved.micro_batch_size * resolved.gradient_accumulation_steps),
         ]
     )
     kept = read_measured(home).get("tuned", {})
     rows = resolved.micro_batch_size * resolved.gradient_accumulation_steps
     if key not in kept:
         trials = _trials(home, resolved, rows, progress, check)
+        if not any(trial.tokens_per_second for trial in trials):
+            raise UserError(
+                "nothing-fits",
+                "No micro batch fits into the memory that is free. "
+                "Measure the recipe, which names what would make it fit.",
+            )
         keep_measured(home, tuned=kept | {key: [vars(trial) for trial in trials]})
     else:
         trials = [TuningTrial(**trial) for trial in kept[key]]
-    return _fastest(resolved, trials, rows)
+    # What was kept may be of data that allow what these do not.
+    allowed = [trial for trial in trials if _may_start(home, resolved, _sizes(trial.micro_batch_size, rows))]
+    return _fastest(resolved, allowed or trials, rows)
 
 
 # ------------------------------------------------------------------------------------------- the child
@@ -204,7 +213,7 @@ def _seconds(recipe: Recipe, found: dict[str, Any]) -> float:
     num_steps = recipe.num_steps or 1
     num_evals = 1 + math.ceil(num_steps / (recipe.eval_every_steps or num_steps))
     num_saves = _num_saves(recipe)
-    looking = num_evals * found["eval_s"] + (1 + num_saves) * found["sample_s"]
+    looking = found["eval_s"] + (num_evals - 1) * found["later_eval_s"] + (1 + num_saves) * found["sample_s"]
     return float(found["start_s"] + found["steps_s"] + looking + (num_saves + 1) * found["save_s"])
 
 
@@ -219,7 +228,7 @@ def _note(code: str, template: str, **fields: Any) -> Failed:
 # ----------------------------------------------------------------------------------------------- fixes
 
 
-def _fixes(recipe: Recipe, resolved: Recipe) -> list[dict[str, Any]]:
+def _fixes(resolved: Recipe) -> list[dict[str, Any]]:
     """Changes that take less memory, the ones that change the result least first."""
     found: list[dict[str, Any]] = []
     micro, accumulation = resolved.micro_batch_size, resolved.gradient_accumulation_steps
@@ -232,18 +241,34 @@ def _fixes(recipe: Recipe, resolved: Recipe) -> list[dict[str, Any]]:
         found.append({"gradient_checkpointing": True})
     if resolved.method == "full":
         found.append({"method": "lora", "learning_rate": None})
+    if resolved.method == "lora":
+        found.append({"method": "qlora"})  # where bitsandbytes is
     if resolved.max_seq_len > 64:
         found.append({"max_seq_len": resolved.max_seq_len // 2})
     return found
 
 
-def _measured_fix(home: Home, recipe: Recipe, changes: dict[str, Any], check: Check) -> PreflightFix:
+def _may_start(home: Home, recipe: Recipe, changes: dict[str, Any]) -> bool:
+    """Whether Start would take the recipe with these changes."""
+    try:
+        resolve_recipe(home, recipe.replace(**changes))
+    except TunebenchError:  # it says why such a run cannot be: no way out
+        return False
+    return True
+
+
+def _measured_fix(home: Home, recipe: Recipe, changes: dict[str, Any], check: Check) -> list[PreflightFix]:
+    """The change with its figures; none where it could not be measured, as another may."""
     resolved = resolve_recipe(home, recipe.replace(**changes))
     try:
         report = _report(home, resolved, _probe(home, resolved, check))
     except _TooLarge:
-        return PreflightFix(changes, 0.0, 0, fits=False)
-    return PreflightFix(changes, report.seconds, report.peak_memory_bytes, report.fits)
+        return [PreflightFix(changes, 0.0, 0, fits=False)]
+    except Cancelled:
+        raise
+    except UserError:
+        return []
+    return [PreflightFix(changes, report.seconds, report.peak_memory_bytes, report.fits)]
 
 
 # ---------------------------------------------------------------------------------------------- tuning
@@ -252,7 +277,11 @@ def _measured_fix(home: Home, recipe: Recipe, changes: dict[str, Any], check: Ch
 def _trials(home: Home, recipe: Recipe, rows: int, progress: Progress, check: Check) -> list[TuningTrial]:
     """Micro batches that share out the rows of a step, then threads at the fastest of them."""
     own = recipe.num_threads or 1
-    sizes = [size for size in (1, 2, 4, 8, 16, 32, 64) if rows % size == 0]
+    sizes = [
+        size
+        for size in sorted({1, 2, 4, 8, 16, 32, 64, recipe.micro_batch_size})
+        if rows % size == 0 and _may_start(home, recipe, _sizes(size, rows))
+    ]
     num_cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
     others = (
         sorted({1, num_cores, psutil.cpu_count() or 1} - {own}) if recipe.device in ("auto", "cpu") else []
@@ -262,9 +291,7 @@ def _trials(home: Home, recipe: Recipe, rows: int, progress: Progress, check: Ch
 
     def take(size: int, threads: int) -> None:
         progress("measuring", len(trials), total, "")
-        changed = recipe.replace(
-            micro_batch_size=size, gradient_accumulation_steps=rows // size, num_threads=threads
-        )
+        changed = recipe.replace(**_sizes(size, rows), num_threads=threads)
         try:
             found = _probe(home, changed, check, is_short=True)
         except _TooLarge:
@@ -280,13 +307,15 @@ def _trials(home: Home, recipe: Recipe, rows: int, progress: Progress, check: Ch
     return trials
 
 
+def _sizes(micro_batch_size: int, rows: int) -> dict[str, int]:
+    """The fields of a recipe with this micro batch and so many rows a step."""
+    accumulation = max(1, rows // micro_batch_size)
+    return {"micro_batch_size": micro_batch_size, "gradient_accumulation_steps": accumulation}
+
+
 def _fastest(recipe: Recipe, trials: list[TuningTrial], rows: int) -> MachineTuning:
     best = max(trials, key=lambda trial: trial.tokens_per_second)
     now = (recipe.micro_batch_size, recipe.num_threads)
     own = next((each for each in trials if (each.micro_batch_size, each.num_threads) == now), best)
-    changes = {
-        "micro_batch_size": best.micro_batch_size,
-        "gradient_accumulation_steps": max(1, rows // best.micro_batch_size),
-        "num_threads": best.num_threads,
-    }
+    changes = _sizes(best.micro_batch_size, rows) | {"num_threads": best.num_threads}
     return MachineTuning(changes, tuple(trials), best.tokens_per_second / max(1e-9, own.tokens_per_second))

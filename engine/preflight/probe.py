@@ -20,12 +20,17 @@ import psutil
 
 from engine.errors import TunebenchError
 from engine.home import Home
+from engine.preflight.kernels import KernelWatch, eval_shapes, step_shapes
 from engine.recipe import GENERATIVE, Recipe
 
-NUM_SAMPLED_STEPS = 5  # besides the longest, which comes first
+NUM_SAMPLED_STEPS = 7  # from the shortest to the longest
+# Those come besides: the pieces of memory that fit the longest fit the next ones not yet.
+NUM_LONGEST_STEPS = 4
 MAX_STEP_SECONDS = 25.0  # of all sampled steps together; the longest is always taken
+MAX_PLANNED_STEPS = 5000  # that are looked at for their lengths
 EVAL_ROWS = 32
 SAMPLE_TOKENS = 12
+MAX_SAMPLE_SECONDS = 8.0  # of one round of whole answers; what would take longer is told from shorter ones
 LONG_ANSWERS = 0.75  # of the tokens that answers may have, those that they do have
 KEPT_ROWS = 2000  # of frozen layers' states; more would take long, and then the forecast is a ceiling
 NICENESS = 10
@@ -75,10 +80,12 @@ def probe(home: Home, folder: Path, recipe: Recipe, *, is_short: bool) -> dict[s
     found: dict[str, Any] = {
         "device": device, "dtype": dtype, "free_gpu_bytes": free_gpu, "start_s": start_s,
     }  # fmt: skip
+    kernels = KernelWatch(device)
     if not is_short:  # in the order of a real run, so that memory is taken in its order too
-        found |= _look(training, parts)
+        found["eval_s"] = _validate(training, parts, kernels)
+        found["sample_s"] = _sample_seconds(training, parts) if parts.rows.prompts else 0.0
         memory["evaluation"] = max(0, peak_memory_bytes(device) - memory["runtime"] - memory["weights"])
-    steps = _Steps(training)
+    steps = _Steps(training, kernels)
     steps.measure(is_short=is_short)
     state = training.strategies.state().values()
     memory["optimizer"] = sum(each.numel() * each.element_size() for each in state)
@@ -86,42 +93,56 @@ def probe(home: Home, folder: Path, recipe: Recipe, *, is_short: bool) -> dict[s
     memory["activations"] = max(0, peak_memory_bytes(device) - known)
     if not is_short:
         found |= _save(training, folder)
-        _look(training, parts)  # once more, as after the steps of a run: the peak may lie here
+        # Once more, as after the steps of a run: the peak may lie here. Other rows, which are other sizes of batches.
+        found["later_eval_s"] = _validate(training, parts, kernels, offset=1)
+        memory["kernels"] = kernels.still_to_come(
+            train=set(steps.all_shapes()), val=set(eval_shapes(parts.rows.val, parts.task)), dtype=dtype
+        )
     return found | {
         "steps_s": steps.total_s, "step_s": steps.mean_s, "longest_step_s": steps.longest_s, "spread": steps.spread,
         "tokens_per_second": steps.tokens_per_second, "memory": memory,
-        "peak_memory_bytes": peak_memory_bytes(device),
+        "peak_memory_bytes": peak_memory_bytes(device) + memory.get("kernels", 0),
     }  # fmt: skip
 
 
 @dataclass
 class _Steps:
-    """Real optimiser steps of the plan, the longest first, and what all will take by the tokens that they compute."""
+    """Real optimiser steps of the plan, the longest among them, and what all will take by the tokens that they compute.
+
+    They come in the plan's own order: after shorter batches a longer one takes memory that it would not take first.
+    """
 
     training: Any
+    kernels: KernelWatch
     costs: dict[int, float] = field(default_factory=dict)
     times: dict[int, float] = field(default_factory=dict)
 
     def measure(self, *, is_short: bool) -> None:
         plan, num_steps = self.training.plan, self.training.recipe.num_steps
         lengths = [len(row.input_ids) for row in self.training.train_rows]
-        for step in range(1, min(num_steps, plan.steps_per_epoch) + 1):
+        for step in range(1, min(num_steps, max(plan.steps_per_epoch, MAX_PLANNED_STEPS)) + 1):
             costs = (_cost([lengths[row] for row in rows], self._is_padded) for rows in plan.step(step))
             self.costs[step] = sum(costs)
         ordered = sorted(self.costs, key=lambda step: -self.costs[step])
-        self._take(ordered[0], repeats=2)
-        count = min(2 if is_short else NUM_SAMPLED_STEPS, len(ordered))
-        for place in range(count):
-            step = ordered[round(place * (len(ordered) - 1) / max(1, count - 1))]
-            if sum(self.times.values()) > MAX_STEP_SECONDS:
-                break
-            self._take(step)
+        chosen = _spread(ordered, 2 if is_short else NUM_SAMPLED_STEPS)
+        chosen |= set(ordered[: 1 if is_short else NUM_LONGEST_STEPS])
+        self._take(min(chosen))  # warms up; taken once more below
+        for step in sorted(chosen):
+            if sum(self.times.values()) < MAX_STEP_SECONDS or step == ordered[0]:
+                self._take(step)
 
-    def _take(self, step: int, repeats: int = 1) -> None:
-        for _ in range(repeats):  # the first one also warms up
+    def _take(self, step: int) -> None:
+        with self.kernels.training(self.shapes(step)):
             started = time.perf_counter()
             self.training._train_step(step)
             self.times[step] = time.perf_counter() - started
+
+    def shapes(self, step: int) -> list[tuple[int, ...]]:
+        return step_shapes(self.training.train_rows, self.training.plan.step(step), self.training.task)
+
+    def all_shapes(self) -> list[tuple[int, ...]]:
+        """Those of the steps that were looked at."""
+        return [shape for step in self.costs for shape in self.shapes(step)]
 
     @property
     def _is_padded(self) -> bool:
@@ -174,24 +195,29 @@ def _cost(lengths: Sequence[int], is_padded: bool) -> float:
     return float(num_tokens * (1 + longest / 4096))
 
 
-def _look(training: Any, parts: Any) -> dict[str, Any]:
-    """Seconds of one validation and of one round of answers, each measured in part."""
-    rows = parts.rows
-    found = {"eval_s": 0.0, "sample_s": 0.0}
-    if rows.val:
-        ordered = sorted(rows.val, key=lambda row: -len(row.input_ids))
-        taken = ordered[:: max(1, len(ordered) // EVAL_ROWS)]
+def _spread(ordered: Sequence[int], count: int) -> set[int]:
+    """So many of them, from the first to the last, evenly."""
+    count = min(count, len(ordered))
+    return {ordered[round(place * (len(ordered) - 1) / max(1, count - 1))] for place in range(count)}
+
+
+def _validate(training: Any, parts: Any, kernels: KernelWatch, offset: int = 0) -> float:
+    """Seconds of one validation, measured in part: every so manyth row, from long to short."""
+    if not parts.rows.val:
+        return 0.0
+    ordered = sorted(parts.rows.val, key=lambda row: -len(row.input_ids))
+    stride = max(1, len(ordered) // EVAL_ROWS)
+    taken = ordered[offset % stride :: stride]
+    with kernels.validating(eval_shapes(taken, training.task)):
         started = time.perf_counter()
         training.task.evaluate(taken, device=parts.device, on_batch=lambda done, total: None)
-        share = sum(len(row.input_ids) for row in ordered) / sum(len(row.input_ids) for row in taken)
-        found["eval_s"] = (time.perf_counter() - started) * share
-    if rows.prompts:
-        found["sample_s"] = _sample_seconds(training, parts)
-    return found
+        seconds = time.perf_counter() - started
+    share = sum(len(row.input_ids) for row in ordered) / sum(len(row.input_ids) for row in taken)
+    return float(seconds * share)
 
 
 def _sample_seconds(training: Any, parts: Any) -> float:
-    """Of one round of answers to the pinned prompts, by short ones: what each begins with, and what a token takes."""
+    """Of one round of answers to the pinned prompts: whole ones, or by short ones where whole ones take long."""
     recipe, limit = parts.recipe, parts.recipe.sample_max_new_tokens
 
     def seconds(num_tokens: int) -> float:
@@ -205,7 +231,8 @@ def _sample_seconds(training: Any, parts: Any) -> float:
         return seconds(limit)
     first, more = seconds(2), seconds(SAMPLE_TOKENS)
     longer = max(0.0, more - first) / (SAMPLE_TOKENS - 2)
-    return float(first + longer * (limit * LONG_ANSWERS - 2))
+    expected = first + longer * (limit * LONG_ANSWERS - 2)
+    return float(seconds(limit) if expected < MAX_SAMPLE_SECONDS else expected)
 
 
 def _save(training: Any, folder: Path) -> dict[str, Any]:

@@ -31,6 +31,7 @@ PART_WORDS = {
     "gradients": "Gradients",
     "optimizer": "Optimizer",
     "activations": "Activations",
+    "kernels": "Kernels",
     "evaluation": "Validation and answers",
 }
 BAR_HEIGHT = 10

@@ -37,7 +37,7 @@ def test_it_measures_every_part_and_keeps_nothing(stocked: Home) -> None:
     assert found.fits and not found.notes and not found.fixes
     assert found.num_steps == 12 and 0 < found.low_s < found.seconds < found.high_s
     assert set(found.memory) == {
-        "runtime", "weights", "gradients", "optimizer", "activations", "evaluation",
+        "runtime", "weights", "gradients", "optimizer", "activations", "evaluation", "kernels",
     }  # fmt: skip
     assert found.peak_memory_bytes > found.memory["runtime"] > 50e6
     assert found.memory["gradients"] < found.memory["weights"]  # LoRA
