@@ -4,7 +4,8 @@ the code.
 Models have random weights and the shape of SmolLM2-135M and of a Llama with a billion parameters; rows are random
 tokens of mixed length, the last half of each trained. The sides (`benchmarks.gpu_side`) are processes that take turns:
 ours, TRL's ways as plain loops over the same rows, and Liger and Unsloth where they are installed. A side that fails
-or hangs is named, and the others go on; the file is written after every turn. `--device cpu --shapes tiny` is the
+or hangs is named, and the others go on; the file is written after every turn. All parts have their first turn before
+any has its second, so that a budget that does not suffice costs turns and no part. `--device cpu --shapes tiny` is the
 stand-in that the tests run.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import queue
 import shlex
 import subprocess
@@ -20,15 +22,18 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from benchmarks import table
+from benchmarks.command import INTERRUPTED, at_least, check_target, end_with_children, more_than_nothing
 from benchmarks.compare import PROGRAM, Asked, Claim, Record, say
 from benchmarks.gpu_shapes import PEERS, RANK, SHAPES
 from benchmarks.machine import machine
 from benchmarks.work import Shape
+from engine.errors import UserError
 
 BUDGET_S = 460.0
 TURNS = 3
@@ -38,6 +43,8 @@ MEMORY_LIMIT = 0.8
 SHARE_LIMIT = 0.45  # of the measured matrix rate, from a billion parameters on
 GENERATION_LIMIT = 3.0
 BATCH_ROWS = 16
+# A peer that hangs, dies or cannot be loaded would do so in every part, and take the others' time.
+HOPELESS = ("no answer", "the process", "ImportError", "ModuleNotFoundError")
 
 
 @dataclass(frozen=True)
@@ -61,12 +68,12 @@ class Asker(Protocol):
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--json", type=Path, default=Path("gpu.json"), help="written after every turn")
-    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--shapes", nargs="+", default=["135m", "1b"], choices=tuple(SHAPES))
-    parser.add_argument("--longest", type=int, default=1024, help="tokens of the longest row")
-    parser.add_argument("--batch", type=int, default=BATCH_ROWS, help="rows of a step")
-    parser.add_argument("--turns", type=int, default=TURNS)
-    parser.add_argument("--budget", type=float, default=BUDGET_S, help="seconds in all")
+    parser.add_argument("--longest", type=at_least(16), default=1024, help="tokens of the longest row")
+    parser.add_argument("--batch", type=at_least(1), default=BATCH_ROWS, help="rows of a step")
+    parser.add_argument("--turns", type=at_least(1), default=TURNS)
+    parser.add_argument("--budget", type=more_than_nothing, default=BUDGET_S, help="seconds in all")
     options = parser.parse_args()
     asked = Asked(
         "gpu", command=f"python -m benchmarks.gpu {shlex.join(sys.argv[1:])}".strip(), path=options.json,
@@ -76,9 +83,36 @@ def main() -> int:
         options.device, tuple(options.shapes), options.longest, options.batch, options.turns, options.budget,
         installed_peers(),
     )  # fmt: skip
-    found = measure(asked, settings)
-    print(json.dumps({key: found[key] for key in ("complete", "ratio", "claims", "failures")}, indent=1))
+    try:
+        check_target(options.json)
+        require_device(options.device)
+        found = measure(asked, settings)
+    except UserError as refusal:
+        print(refusal, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(
+            f"Interrupted. The turns until then, if there were any, stand in {options.json}.", file=sys.stderr
+        )
+        return INTERRUPTED
+    print("\n".join(table.lines_of(found)))
+    for failure in found["failures"]:
+        print(failure["reason"], file=sys.stderr)
     return 0 if found["complete"] else 1
+
+
+def require_device(device: str) -> None:
+    """Raises UserError "no-gpu" where torch sees none."""
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UserError(
+                "no-gpu",
+                "torch {version} sees no GPU here, so nothing was measured. Run this on a machine with one and a torch "
+                "built for it; --device cpu --shapes tiny --longest 32 goes the same way without.",
+                version=torch.__version__,
+            )
 
 
 def installed_peers() -> tuple[str, ...]:
@@ -101,12 +135,22 @@ def measure(asked: Asked, settings: Settings, start: Callable[[str], Asker] | No
 
 
 @dataclass
+class _Part:
+    """What is asked of each side in every turn, and who has answered until now."""
+
+    name: str
+    request: dict[str, Any]
+    working: list[str]
+
+
+@dataclass
 class _Run:
     asked: Asked
     settings: Settings
     sides: dict[str, Asker]
     place: Path
     began: float = field(default_factory=time.monotonic)
+    out: set[str] = field(default_factory=set)  # peers that are not asked again
 
     def whole(self) -> dict[str, Any]:
         self.rates = self._ask("ours", {"what": "rates"})
@@ -118,44 +162,50 @@ class _Run:
         )
         if "failed" in self.rates:
             record.fail("ours", -1, f"rates: {self.rates['failed']}")
-        for shape in self.settings.shapes:
-            made = self._ask("ours", {"what": "model", "shape": shape, "folder": str(self.place / shape)})
-            if "failed" in made:
-                record.fail("ours", -1, f"{shape}: {made['failed']}")
-                continue
-            for method in ("lora", "full"):
-                self._part(
-                    f"{shape}_{method}",
-                    tuple(self.sides),
-                    {"what": "train", "shape": shape, "method": method},
-                )
-        for shape in self.settings.shapes:
-            if (self.place / shape).exists():
-                self._part(f"{shape}_generate", ("ours", "expert"), {"what": "generate", "shape": shape})
-        return record.finish(seconds=time.monotonic() - self.began)
+        parts = [part for shape in self.settings.shapes for part in self._parts(shape)]
+        for turn in range(self.settings.turns):
+            for part in parts:
+                if self._left_s() <= 0:
+                    reason = f"the budget of {self.settings.budget_s:.0f} s is spent; not begun: {part.name} and later"
+                    record.fail("ours", turn, reason)
+                    return record.finish(seconds=self._spent_s())
+                self._turn(part, turn)
+        return record.finish(seconds=self._spent_s())
 
-    def _part(self, part: str, names: Sequence[str], request: dict[str, Any]) -> None:
-        """Turns of all sides; one that fails is left out of what remains of the part."""
-        settings, working = self.settings, [name for name in names if name in self.sides]
-        request = request | {
-            "folder": str(self.place / request["shape"]), "longest": settings.longest,
-            "batch_rows": settings.batch_rows,
+    def _parts(self, shape: str) -> list[_Part]:
+        """What is measured with the model of a shape, once it is there; nothing where it cannot be made."""
+        settings, folder = self.settings, str(self.place / shape)
+        made = self._ask("ours", {"what": "model", "shape": shape, "folder": folder})
+        if "failed" in made:
+            self.record.fail("ours", -1, f"{shape}: {made['failed']}")
+            return []
+        common = {
+            "shape": shape, "folder": folder, "longest": settings.longest, "batch_rows": settings.batch_rows,
         }  # fmt: skip
-        for turn in range(settings.turns):
-            mine: dict[str, Any] = {}
-            for name in list(working):
-                say(f"{part}, turn {turn + 1} of {settings.turns}: {name}")
-                found = self._ask(name, request)
-                if "failed" in found:
-                    working.remove(name)
-                    self.record.fail(
-                        "ours" if name == "ours" else "theirs", turn, f"{part}, {name}: {found['failed']}"
-                    )
-                elif name == "ours":
-                    mine = found
-                    self._add_ours(part, turn, found, request["shape"])
-                else:
-                    self._add_theirs(part, turn, name, mine, found)
+        training = [
+            _Part(f"{shape}_{method}", common | {"what": "train", "method": method}, list(self.sides))
+            for method in ("lora", "full")
+        ]
+        beside = [name for name in ("ours", "expert") if name in self.sides]
+        return [*training, _Part(f"{shape}_generate", common | {"what": "generate"}, beside)]
+
+    def _turn(self, part: _Part, turn: int) -> None:
+        """One turn of all sides; one that fails is left out of what remains of the part, or of everything."""
+        mine: dict[str, Any] = {}
+        for name in [each for each in part.working if each not in self.out]:
+            say(f"{part.name}, turn {turn + 1} of {self.settings.turns}: {name}")
+            found = self._ask(name, part.request)
+            if "failed" in found:
+                part.working.remove(name)
+                if name != "ours" and found["failed"].startswith(HOPELESS):
+                    self.out.add(name)
+                reason = f"{part.name}, {name}: {found['failed']}"
+                self.record.fail("ours" if name == "ours" else "theirs", turn, reason)
+            elif name == "ours":
+                mine = found
+                self._add_ours(part.name, turn, found, part.request["shape"])
+            else:
+                self._add_theirs(part.name, turn, name, mine, found)
 
     def _add_ours(self, part: str, turn: int, found: dict[str, Any], shape: str) -> None:
         speed = found["tokens_per_second"]
@@ -180,10 +230,16 @@ class _Run:
             self.record.add(side, turn, figures)
 
     def _ask(self, name: str, request: dict[str, Any]) -> dict[str, Any]:
-        left = self.settings.budget_s - (time.monotonic() - self.began)
+        left = self._left_s()
         if left <= 0:
             return {"failed": f"not begun: the budget of {self.settings.budget_s:.0f} s is spent"}
         return self.sides[name].ask(request | {"device": self.settings.device}, min(left, ANSWER_S))
+
+    def _spent_s(self) -> float:
+        return time.monotonic() - self.began
+
+    def _left_s(self) -> float:
+        return self.settings.budget_s - self._spent_s()
 
 
 def _claims(settings: Settings) -> list[Claim]:
@@ -215,13 +271,20 @@ def _work_per_token(shape: str, is_full: bool, longest: int) -> float:
     return each.decoder_row(mean, mean // 2, rank=None if is_full else RANK) / mean
 
 
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}  # nobody is asked
+
+
 class Child:
     """A side in a process of its own; one that hangs or dies is ended, and started anew for the next request."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._process: subprocess.Popen[str] | None = None
-        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._begin()
 
     def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -232,18 +295,21 @@ class Child:
         try:
             process.stdin.write(json.dumps(request) + "\n")
             process.stdin.flush()
-            line = self._lines.get(timeout=seconds)
+            found = self._lines.get(timeout=seconds)
         except queue.Empty:
             self.end()
             return {"failed": f"no answer within {seconds:.0f} s; the process was ended"}
         except OSError as reason:
             self.end()
             return {"failed": f"the process is gone: {reason}"}
-        if line is None:
+        if found is None:
             code = process.wait()
             self.end()
             return {"failed": f"the process ended with {code}; see its output above"}
-        found: dict[str, Any] = json.loads(line)
+        if (
+            "failed" in found
+        ):  # out of memory, or an error after which the device answers nothing: it begins anew
+            self.end()
         return found
 
     def end(self) -> None:
@@ -253,21 +319,25 @@ class Child:
             self._process = None
 
     def _begin(self) -> None:
-        lines: queue.Queue[str | None] = queue.Queue()
+        lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._lines = lines
         self._process = process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.gpu_side", self._name], cwd=PROGRAM, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | OFFLINE,
         )  # fmt: skip
 
         def read() -> None:
             assert process.stdout is not None
             for line in process.stdout:
-                lines.put(line)
+                try:
+                    lines.put(json.loads(line))
+                except ValueError:
+                    print(line, end="", file=sys.stderr)  # not its answer, but a greeting of some library
             lines.put(None)
 
         threading.Thread(target=read, daemon=True).start()
 
 
 if __name__ == "__main__":
+    end_with_children()
     raise SystemExit(main())

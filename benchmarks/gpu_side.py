@@ -1,9 +1,9 @@
 """One side of the GPU benchmark in a process of its own: it is asked by JSON lines and answers by them.
 
 `python -m benchmarks.gpu_side NAME` where NAME is ours, defaults (as TRL's defaults have it: float32 weights under
-autocast, activations computed twice, whole logits), expert (bfloat16 weights, fused AdamW, rows of like length
-together), liger (the same with Liger's kernels) or unsloth. Some of them change transformers when they are imported,
-and a GPU's error spoils a process for good: so no two sides share one.
+autocast, fused AdamW, activations computed twice, whole logits), expert (bfloat16 weights, nothing computed twice, rows
+of like length together), liger (the same with Liger's kernels) or unsloth. Some of them change transformers when they
+are imported, and a GPU's error spoils a process for good: so no two sides share one.
 
 A request names what is wanted: "rates", "model" (write random weights of a shape), "train" or "generate". An answer is
 the figures, or {"failed": why}.
@@ -11,8 +11,10 @@ the figures, or {"failed": why}.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -72,7 +74,9 @@ class Side:
 
 def serve(name: str) -> None:
     """Answer line by line until there are no more; whatever fails is an answer too."""
-    answers, sys.stdout = sys.stdout, sys.stderr  # libraries that greet must not be taken for an answer
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # libraries and compilers that greet, in whatever language, must not be taken for an answer
+    sys.stdout = sys.stderr
     for line in sys.stdin:
         print(json.dumps(answer(name, json.loads(line))), file=answers, flush=True)
 
@@ -95,7 +99,10 @@ def answer(name: str, request: dict[str, Any]) -> dict[str, Any]:
     finally:
         gc.collect()
         if device == "cuda":
-            torch.cuda.empty_cache()
+            with contextlib.suppress(
+                RuntimeError
+            ):  # a device that has failed fails here again; the answer says why
+                torch.cuda.empty_cache()
 
 
 def train(name: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -130,38 +137,32 @@ def generate(name: str, request: dict[str, Any]) -> dict[str, Any]:
         _our_reply(model, tokenizer, text) if name == "ours" else _plain_reply(model, tokenizer, text, device)
     )
     reply()
-    _wait(device)
-    started = time.perf_counter()
-    told = reply()
-    _wait(device)
-    return {"tokens_per_second": NEW_TOKENS / (time.perf_counter() - started), "text": told}
+    told, seconds = reply()
+    return {"tokens_per_second": NEW_TOKENS / seconds, "text": told}
 
 
-def _our_reply(model: Any, tokenizer: Any, text: str) -> Callable[[], str]:
+def _our_reply(model: Any, tokenizer: Any, text: str) -> Callable[[], tuple[str, float]]:
     from engine.generation.generate import Generator
     from engine.messages import SamplingSettings
 
-    generator, settings = (
-        Generator(model, tokenizer),
-        SamplingSettings(temperature=0.0, max_new_tokens=NEW_TOKENS),
-    )
+    generator = Generator(model, tokenizer)
 
-    def reply() -> str:
-        generator.complete(
-            "t7 t9", SamplingSettings(temperature=0.0, max_new_tokens=2)
-        )  # nothing may be taken up again
-        return generator.complete(text, settings).text
+    def reply() -> tuple[str, float]:
+        few, many = (SamplingSettings(temperature=0.0, max_new_tokens=count) for count in (2, NEW_TOKENS))
+        generator.complete("t7 t9", few)  # nothing may be taken up again
+        made = generator.complete(text, many)
+        return made.text, made.seconds
 
     return reply
 
 
-def _plain_reply(model: Any, tokenizer: Any, text: str, device: str) -> Callable[[], str]:
-    inputs = tokenizer(text, return_tensors="pt").to(device)
-
-    def reply() -> str:
+def _plain_reply(model: Any, tokenizer: Any, text: str, device: str) -> Callable[[], tuple[str, float]]:
+    def reply() -> tuple[str, float]:
+        started = time.perf_counter()
+        inputs = tokenizer(text, return_tensors="pt").to(device)
         made = model.generate(**inputs, do_sample=False, min_new_tokens=NEW_TOKENS, max_new_tokens=NEW_TOKENS)
-        text_of: str = tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        return text_of
+        told: str = tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        return told, time.perf_counter() - started
 
     return reply
 
@@ -203,12 +204,12 @@ def defaults(work: Work) -> Side:
     model.gradient_checkpointing_enable()
     if work.method == "lora":
         model.enable_input_require_grads()
-    return Side(_plain_step(model, work, work.plan(grouped=False), autocast=True, fused=False), model)
+    return Side(_plain_step(model, work, work.plan(grouped=False), autocast=True), model)
 
 
 def expert(work: Work) -> Side:
     model = _adapted(_load(work.folder, torch.bfloat16, work.device), work)
-    return Side(_plain_step(model, work, work.plan(grouped=True), autocast=False, fused=True), model)
+    return Side(_plain_step(model, work, work.plan(grouped=True), autocast=False), model)
 
 
 def liger(work: Work) -> Side:
@@ -229,7 +230,7 @@ def unsloth(work: Work) -> Side:
         model = FastLanguageModel.get_peft_model(
             model, r=RANK, lora_alpha=2 * RANK, target_modules=LINEAR, use_gradient_checkpointing=False
         )
-    return Side(_plain_step(model.train(), work, work.plan(grouped=True), autocast=False, fused=True), model)
+    return Side(_plain_step(model.train(), work, work.plan(grouped=True), autocast=False), model)
 
 
 SIDES: dict[str, Callable[[Work], Side]] = {
@@ -252,11 +253,9 @@ def _adapted(model: Any, work: Work) -> Any:
     return model.train()
 
 
-def _plain_step(
-    model: Any, work: Work, plan: BatchPlan, *, autocast: bool, fused: bool
-) -> Callable[[int], int]:
+def _plain_step(model: Any, work: Work, plan: BatchPlan, *, autocast: bool) -> Callable[[int], int]:
     trained = [each for each in model.parameters() if each.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, fused=fused)
+    optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, fused=True)  # transformers' own default
 
     def step(number: int) -> int:
         num_tokens = 0

@@ -178,7 +178,7 @@ def _machines(results: Sequence[Result]) -> list[str]:
             lines.setdefault(_machine(result["machine"]), []).append(result["row"])
     rates: dict[int, list[Result]] = {}
     for result in results:
-        if "bfloat16_flops" in result.get("machine", {}):
+        if "bfloat16_flops" in result.get("machine", {}) and "device" not in result["machine"]:
             rates.setdefault(result["num_threads"], []).append(result["machine"])
     told = [f"{machine} ({', '.join(f'`{row}`' for row in rows)})" for machine, rows in lines.items()]
     text = ["", "Machine: " + "; ".join(told) + "."] if told else []
@@ -193,7 +193,14 @@ def _machines(results: Sequence[Result]) -> list[str]:
 
 
 def _machine(machine: Result) -> str:
-    return f"{machine['processor']}, {machine['num_cores']} cores, torch {machine['torch']}"
+    """With a GPU, also what that was and its rates; they are not those of the processor's threads."""
+    text = f"{machine['processor']}, {machine['num_cores']} cores, torch {machine['torch']}"
+    if "device" in machine:
+        text += (
+            f", {machine['device']}: products in bfloat16 {number(machine['bfloat16_flops'] / 1e12)} TFLOP/s, "
+            f"a copy {number(machine['memory_bytes_per_second'] / 1e9)} GB/s, read and written"
+        )
+    return text
 
 
 def _range(rates: Sequence[Result], name: str) -> str:

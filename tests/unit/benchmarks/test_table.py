@@ -85,6 +85,16 @@ def test_machines_and_rates_stand_below() -> None:
     assert "900 GFLOP/s, in float32 200; a copy past the caches 60 GB/s" in text
 
 
+def test_a_gpus_rates_are_not_those_of_the_threads() -> None:
+    processor = result(70.0, Claim("tokens_per_second", 6.0))
+    gpu = {"device": "NVIDIA H200", "bfloat16_flops": 7e14, "memory_bytes_per_second": 4e12}
+    text = "\n".join(table.whole([processor, processor | {"row": "gpu", "machine": MACHINE | gpu}]))
+    assert (
+        "NVIDIA H200: products in bfloat16 700 TFLOP/s, a copy 4,000 GB/s, read and written (`gpu`)" in text
+    )
+    assert "900 GFLOP/s, in float32 200; a copy past the caches 60 GB/s" in text
+
+
 def test_writing_replaces_what_is_between_the_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = tmp_path / "performance.md"
     document.write_text(f"# A\n\n{table.BEGIN}\nold\n{table.END}\n\nrest\n", encoding="utf-8")
