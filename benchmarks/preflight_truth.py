@@ -1,6 +1,6 @@
 """Row `preflight`: what the preflight says of a recipe against what its run then takes.
 
-Eight recipes over tasks, methods and lengths, each measured and then trained by the worker, one after the other on
+Eleven recipes over tasks, methods and lengths, each measured and then trained by the worker, one after the other on
 one machine. The ratios are forecast over truth: 1.0 is exact. Of no recipe may the memory be further off than a tenth,
 the time than a fifth; a forecast may take a minute.
 """
@@ -27,23 +27,28 @@ from engine.processes import create_run, is_alive, run_folder, start_run
 from engine.recipe import Recipe
 
 DECODER, ENCODER = "smollm2-135m-instruct", "all-minilm-l6-v2"
-SUPPORT = Path(__file__).parent.parent / "assets" / "starters" / "support-desk.jsonl"
+STARTERS = Path(__file__).parent.parent / "assets" / "starters"
+SUPPORT = STARTERS / "support-desk.jsonl"
+# Tasks × methods × lengths; each run is some ten to forty seconds of two cores.
 RECIPES: tuple[dict[str, Any], ...] = (
-    {"model": DECODER, "data": "support", "method": "lora", "num_steps": 16},
+    {"model": DECODER, "data": "support", "method": "lora", "num_steps": 12},
+    {"model": DECODER, "data": "support", "max_seq_len": 64, "num_steps": 10, "micro_batch_size": 4},
+    {"model": DECODER, "data": "support", "method": "full", "num_steps": 8},
     {
         "model": DECODER,
         "data": "support",
-        "method": "lora",
-        "num_steps": 12,
-        "max_seq_len": 64,
-        "micro_batch_size": 4,
+        "method": "ia3",
+        "num_steps": 4,
+        "micro_batch_size": 2,
+        "gradient_accumulation_steps": 4,
     },
-    {"model": DECODER, "data": "support", "method": "full", "num_steps": 10},
-    {"model": DECODER, "data": "support", "method": "ia3", "num_steps": 12, "micro_batch_size": 2},
     {"model": ENCODER, "data": "support-classes", "method": "full", "num_steps": 40},
-    {"model": ENCODER, "data": "support-classes", "method": "lora", "num_steps": 40, "micro_batch_size": 16},
     {"model": ENCODER, "data": "support-classes", "method": "last-layers", "num_steps": 60},
-    {"model": ENCODER, "data": "support-long", "method": "full", "num_steps": 20, "micro_batch_size": 16},
+    {"model": ENCODER, "data": "support-long", "method": "full", "num_steps": 16, "micro_batch_size": 16},
+    {"model": ENCODER, "data": "names", "method": "lora", "num_steps": 40},
+    {"model": ENCODER, "data": "passages", "method": "full", "num_steps": 24, "micro_batch_size": 4},
+    {"model": ENCODER, "data": "support-pairs", "method": "full", "num_steps": 16, "micro_batch_size": 16},
+    {"model": ENCODER, "data": "support-texts", "task": "masked-lm", "method": "full", "num_steps": 16},
 )
 CLAIMS = (
     Claim("peak_memory_bytes", 0.1, better="near", worst=True),
@@ -108,15 +113,29 @@ def _one(home: Home, recipe: Recipe) -> dict[str, Figures]:
 
 
 def _import_data(home: Home, place: Path) -> None:
-    """Replies to learn, the same questions as classes by their length, and long texts of two kinds."""
-    rows = [json.loads(line) for line in SUPPORT.read_text(encoding="utf-8").splitlines()]
+    """Replies to learn, the same questions as classes by their length, long texts of two kinds, and what the other
+    tasks learn from."""
+    rows = _rows_of(SUPPORT)
     classes = [{"text": row["prompt"], "label": ["short", "long"][len(row["prompt"]) > 60]} for row in rows]
-    long = [
-        {"text": " ".join(row["completion"] for row in rows[at : at + 8]), "label": ["even", "odd"][at % 2]}
-        for at in range(0, len(rows) - 8, 2)
-    ] + [{"text": row["prompt"], "label": "odd"} for row in rows[:60]]  # fmt: skip
+    texts = [" ".join(row["completion"] for row in rows[at : at + 8]) for at in range(0, len(rows) - 8, 2)]
+    long = [{"text": text, "label": ["even", "odd"][at % 2]} for at, text in enumerate(texts)] + [
+        {"text": row["prompt"], "label": "odd"} for row in rows[:60]
+    ]
+    kinds = {
+        "support": rows,
+        "support-classes": classes,
+        "support-long": long,
+        "support-pairs": [{"anchor": row["prompt"], "positive": row["completion"]} for row in rows],
+        "support-texts": [{"text": text} for text in texts[:80]],
+        "names": _rows_of(STARTERS / "names-in-news.jsonl"),
+        "passages": _rows_of(STARTERS / "questions-passages.jsonl"),
+    }
     library = DataLibrary(home)
-    for name, found in (("support", rows), ("support-classes", classes), ("support-long", long)):
+    for name, found in kinds.items():
         file = place / f"{name}.jsonl"
         file.write_text("\n".join(map(json.dumps, found)), encoding="utf-8")
         library.import_files([str(file)], name)
+
+
+def _rows_of(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

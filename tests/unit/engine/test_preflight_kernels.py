@@ -40,7 +40,7 @@ def test_sizes_that_were_not_met_count_as_much_as_one_did(monkeypatch: pytest.Mo
     meet(watch, memory, [(91,), (92,)], 200)
     meet(watch, memory, [(92,)], 0)
     meet(watch, memory, [(93,)], 100)
-    met = {(90,), (91,), (92,), (93,)}
+    met: set[kernels.Shape] = {(90,), (91,), (92,), (93,)}
     assert watch.still_to_come(train=met, val=set(), dtype="float32") == 0
     assert watch.still_to_come(train=met | {(94,), (95,), (96,)}, val={(94,)}, dtype="float32") == 300
 
@@ -50,7 +50,7 @@ def test_the_library_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None
     watch = KernelWatch("cpu")
     meet(watch, memory, [(1,)], 5)
     meet(watch, memory, [(2,)], 28_000)
-    many = {(size,) for size in range(1, 500)}
+    many: set[kernels.Shape] = {(size,) for size in range(1, 500)}
     assert watch.still_to_come(train=many, val=set(), dtype="float32") == kernels.NUM_KEPT * 1000
 
 
@@ -75,9 +75,9 @@ def test_bytes_in_use_follow_what_is_asked_for() -> None:
     if before is None:
         pytest.skip("this C library does not tell")
     held = bytearray(50_000_000)
-    assert 45e6 < kernels.bytes_in_use() - before < 60e6
+    assert 45e6 < (kernels.bytes_in_use() or 0) - before < 60e6
     del held
-    assert abs(kernels.bytes_in_use() - before) < 5e6
+    assert abs((kernels.bytes_in_use() or 0) - before) < 5e6
 
 
 @dataclass

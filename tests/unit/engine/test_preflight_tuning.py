@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -97,7 +97,7 @@ def test_tuning_without_room_is_a_sentence(
 
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    little = namedtuple("Memory", ["total", "available"])(100e6, 60e6)
+    little = SimpleNamespace(total=100e6, available=60e6)
     monkeypatch.setattr("engine.preflight.measure.psutil.virtual_memory", lambda: little)
 
 
