@@ -179,15 +179,15 @@ class _Run:
         if "failed" in made:
             self.record.fail("ours", -1, f"{shape}: {made['failed']}")
             return []
-        common = {
+        common: dict[str, Any] = {
             "shape": shape, "folder": folder, "longest": settings.longest, "batch_rows": settings.batch_rows,
         }  # fmt: skip
-        training = [
+        parts = [
             _Part(f"{shape}_{method}", common | {"what": "train", "method": method}, list(self.sides))
             for method in ("lora", "full")
         ]
-        beside = [name for name in ("ours", "expert") if name in self.sides]
-        return [*training, _Part(f"{shape}_generate", common | {"what": "generate"}, beside)]
+        beside = [name for name in self.sides if name in ("ours", "expert")]
+        return [*parts, _Part(f"{shape}_generate", common | {"what": "generate"}, beside)]
 
     def _turn(self, part: _Part, turn: int) -> None:
         """One turn of all sides; one that fails is left out of what remains of the part, or of everything."""

@@ -120,7 +120,7 @@ def test_every_part_has_its_first_turn_before_any_has_its_second(tmp_path: Path,
     reasons = [each["reason"] for each in found["failures"]]
     assert reasons[-1] == "the budget of 95 s is spent; not begun: tiny_full and later"
     assert all("the budget of 95 s is spent" in reason for reason in reasons)
-    assert not found["complete"] and json.loads(path.read_text(encoding="utf-8")) == found
+    assert not found["complete"] and json.loads(path.read_text(encoding="utf-8"))["ratios"] == found["ratios"]
 
 
 @pytest.mark.parametrize(
