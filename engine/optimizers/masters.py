@@ -1,8 +1,9 @@
 """Float32 masters in flat buffers, and the step that updates them.
 
-The model computes in its own type (bfloat16 where that is fast); its trained parameters and their gradients
-are views into flat buffers, so that clipping, the update and a checkpoint are a few large operations instead
-of hundreds of small ones.
+The model computes in its own type (bfloat16 where that is fast); its trained parameters are views into a flat
+buffer, so that the update and a checkpoint are a few large operations instead of hundreds of small ones. Gradients
+are autograd's own tensors: of a step with one backward pass they are turned into float32 a piece at a time, where
+the rule takes pieces, and a sum of the model's size is made only where there is something to add.
 """
 
 from __future__ import annotations
@@ -11,16 +12,15 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from engine.optimizers.rules import BY_MATRIX, make_rule
+from engine.optimizers.rules import make_rule
 
 # State that an optimizer keeps as a plain number and a checkpoint as a tensor.
 NUMBERS = "number."
-PIECE = 1 << 16  # gradients that are added at once
+PIECE = 1 << 18  # gradients that are handled at once: they and what belongs to them stay in the cache
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ParameterGroup:
 class MasterOptimizer:
     """Any of the recipe's optimizers over groups of parameters that require a gradient.
 
-    A step is: `begin_step`, then backward and `collect` for every micro batch, then `grad_norm` and `step`.
+    A step is: `begin_step`, then the backward passes with `collect` between two of them, then `grad_norm` and `step`.
     """
 
     def __init__(
@@ -68,23 +68,22 @@ class MasterOptimizer:
 
     @torch.no_grad()
     def collect(self) -> None:
-        """To be called after each micro batch's backward pass."""
+        """Take in what the last backward pass has left; to be called before another one of the same step."""
         for flat in self._learning():
             flat.collect()
 
     @torch.no_grad()
     def grad_norm(self) -> float:
         """Length of the whole gradient collected so far, in float32."""
-        return math.sqrt(sum(float(torch.linalg.vector_norm(flat.sum)) ** 2 for flat in self._learning()))
+        return math.sqrt(sum(flat.squared_length() for flat in self._learning()))
 
     @torch.no_grad()
     def step(self, learning_rate: float, *, grad_norm: float, max_grad_norm: float) -> None:
         """Clip to max_grad_norm (0: never), update, and forget the gradient."""
-        if max_grad_norm and grad_norm > max_grad_norm:
-            for flat in self._learning():
-                flat.sum.mul_(max_grad_norm / (grad_norm + 1e-6))
+        is_long = max_grad_norm and grad_norm > max_grad_norm
+        share = max_grad_norm / (grad_norm + 1e-6) if is_long else 1.0
         for flat in self._learning():
-            flat.step(learning_rate, self._l1)
+            flat.step(learning_rate, self._l1, share)
         if self._ema_decay:
             kept = ema_share(self._step, self._ema_decay)
             for flat in self._flats:
@@ -123,8 +122,16 @@ class MasterOptimizer:
         return (flat for flat in self._flats if flat.learns)
 
 
+@dataclass(frozen=True)
+class _Chunk:
+    """A stretch of a flat buffer: each part of it is what a parameter has from one element to another."""
+
+    place: slice
+    parts: tuple[tuple[nn.Parameter, int, int], ...]
+
+
 class _Flat:
-    """One group: flat values, gradients, masters, and the rule that updates them."""
+    """One group: flat values, masters, what was summed of their gradients, and the rule that updates them."""
 
     def __init__(self, group: ParameterGroup, momentum: float, *, keeps_average: bool) -> None:
         self.group = group
@@ -132,36 +139,29 @@ class _Flat:
         first = group.parameters[0]
         size = sum(parameter.numel() for parameter in group.parameters)
         self.values = torch.empty(size, dtype=first.dtype, device=first.device)
-        self.gradients = torch.zeros_like(self.values)
-        values, gradients = self._pieces(self.values), self._pieces(self.gradients)
-        for parameter, value, gradient in zip(group.parameters, values, gradients, strict=True):
+        for parameter, value in zip(group.parameters, self._pieces(self.values), strict=True):
             value.copy_(parameter.data)
             parameter.data = value
-            parameter.grad = gradient
+            parameter.grad = None
         self.is_full_precision = first.dtype == torch.float32
         # In float32 the values are their own masters.
         self.master = self.values if self.is_full_precision else self.values.float()
-        self.sum = self.gradients if self.is_full_precision else torch.zeros_like(self.master)
-        self._is_fresh = True  # the sum holds nothing of this step
         self.average = self.master.clone() if keeps_average else None
         self._rule = make_rule(
-            group.rule, self._updated(), weight_decay=group.weight_decay, momentum=momentum
-        )
+            group.rule, self._pieces(self.master), self.master,
+            weight_decay=group.weight_decay, momentum=momentum,
+        )  # fmt: skip
+        # A GPU is quicker with few large operations than with many that stay in a cache.
+        self._in_pieces = self._rule.takes_pieces and first.device.type == "cpu"
+        self._chunks = _chunks(group.parameters, PIECE if self._in_pieces else size)
+        self._sum: Tensor | None = None
+        self._has_sum = False  # the sum holds something of this step
 
     def _pieces(self, flat: Tensor) -> list[Tensor]:
         """One view for each parameter."""
         sizes = [parameter.numel() for parameter in self.group.parameters]
         pairs = zip(flat.split(sizes), self.group.parameters, strict=True)
         return [piece.view(parameter.shape) for piece, parameter in pairs]
-
-    def _updated(self) -> list[Tensor]:
-        """The masters as the rule sees them, with their gradients."""
-        by_matrix = self.group.rule in BY_MATRIX
-        masters = self._pieces(self.master) if by_matrix else [self.master]
-        sums = self._pieces(self.sum) if by_matrix else [self.sum]
-        for master, total in zip(masters, sums, strict=True):
-            master.grad = total
-        return masters
 
     def let_learn(self, learns: bool) -> None:
         if learns != self.learns:
@@ -170,30 +170,47 @@ class _Flat:
                 parameter.requires_grad_(learns)
 
     def collect(self) -> None:
-        """Add a micro batch's gradients to the sum, in float32."""
-        if self.is_full_precision:
+        """Move what the parameters have of gradients to the sum, in float32."""
+        parameters = self.group.parameters
+        if all(parameter.grad is None for parameter in parameters):
             return
-        if self._is_fresh:  # nothing to add to yet: one pass instead of three
-            self.sum.copy_(self.gradients)
-        else:
-            # Adding across types makes a float32 copy of all of it; a piece at a time stays in the cache.
-            pairs = zip(self.sum.split(PIECE), self.gradients.split(PIECE), strict=True)
-            for total, more in pairs:
-                total.add_(more)
-        self._is_fresh = False
-        self.gradients.zero_()
+        if self._sum is None:
+            self._sum = torch.zeros_like(self.master)
+        for total, parameter in zip(self._pieces(self._sum), parameters, strict=True):
+            _add(total, parameter.grad, is_first=not self._has_sum)
+            parameter.grad = None
+        self._has_sum = True
 
-    def step(self, learning_rate: float, l1: float) -> None:
+    def squared_length(self) -> float:
+        """Of the gradient."""
+        return sum(float(torch.linalg.vector_norm(gradient)) ** 2 for _, gradient in self._gradients())
+
+    def step(self, learning_rate: float, l1: float, share: float) -> None:
+        """Update by that share of the gradient, and forget it."""
         rate = learning_rate * self.group.rate_factor
-        self._rule.param_groups[0]["lr"] = rate
-        self._rule.step()
-        if l1:  # the proximal step of an L1 penalty: towards zero by rate x l1, and no further
-            self.master.copy_(nn.functional.softshrink(self.master, rate * l1))
-        if self.is_full_precision:
-            self.sum.zero_()
-        else:
-            self._is_fresh = True
-            self.values.copy_(self.master)
+        self._rule.begin(rate)
+        for place, gradient in self._gradients():
+            if share != 1.0:
+                gradient.mul_(share)
+            self._rule.update(place, gradient)
+            if l1:  # the proximal step of an L1 penalty: towards zero by rate x l1, and no further
+                self.master[place] = nn.functional.softshrink(self.master[place], rate * l1)
+            if not self.is_full_precision:
+                self.values[place] = self.master[place]
+        for parameter in self.group.parameters:
+            parameter.grad = None
+        self._has_sum = False
+
+    def _gradients(self) -> Iterator[tuple[slice, Tensor]]:
+        """The step's gradient in float32, piece by piece; one holds until the next is asked for."""
+        if self._has_sum or not self._in_pieces:
+            self.collect()
+        room = torch.empty(0 if self._has_sum else self._chunks[0].place.stop, device=self.master.device)
+        for chunk in self._chunks:
+            if self._sum is not None and self._has_sum:
+                yield chunk.place, self._sum[chunk.place]
+            else:
+                yield chunk.place, _gathered(chunk, room)
 
     def keep_average(self, kept: float) -> None:
         assert self.average is not None
@@ -208,14 +225,11 @@ class _Flat:
         yield "master", self.master.detach()
         if self.average is not None:
             yield "average", self.average
-        weights = self._rule.param_groups[0]["params"]
-        for j, each in enumerate(weights):
-            start = f"{j}." if len(weights) > 1 else ""
-            for name, value in self._rule.state.get(each, {}).items():
-                if isinstance(value, Tensor):
-                    yield f"{start}{name}", value.detach()
-                elif value is not None:
-                    yield f"{NUMBERS}{start}{name}", torch.tensor(value)
+        for name, value in self._rule.state().items():
+            if isinstance(value, Tensor):
+                yield name, value.detach()
+            else:
+                yield f"{NUMBERS}{name}", torch.tensor(value)
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """The rule has no state before its first step; then none is there to load."""
@@ -224,15 +238,56 @@ class _Flat:
             self.values.copy_(self.master)
         if self.average is not None:
             self.average.copy_(tensors.pop("average"))
-        own: dict[int, dict[str, Any]] = {}
-        has_many = len(self._rule.param_groups[0]["params"]) > 1
-        for key, tensor in tensors.items():
-            name = key.removeprefix(NUMBERS)
-            place, name = name.split(".", 1) if has_many else ("0", name)
-            value = tensor.item() if key.startswith(NUMBERS) else tensor.clone()
-            own.setdefault(int(place), {})[name] = value
-        # torch puts every tensor where its weights lie.
-        self._rule.load_state_dict({**self._rule.state_dict(), "state": own})
+        self._rule.load(
+            {
+                key.removeprefix(NUMBERS): tensor.item() if key.startswith(NUMBERS) else tensor
+                for key, tensor in tensors.items()
+            }
+        )
+
+
+def _chunks(parameters: Sequence[nn.Parameter], limit: int) -> list[_Chunk]:
+    """All elements of the parameters in order, in stretches of at most `limit`."""
+    found: list[_Chunk] = []
+    parts: list[tuple[nn.Parameter, int, int]] = []
+    begin = end = 0
+    for parameter in parameters:
+        start = 0
+        while start < parameter.numel():
+            stop = min(parameter.numel(), start + limit - (end - begin))
+            parts.append((parameter, start, stop))
+            end += stop - start
+            start = stop
+            if end - begin == limit:
+                found.append(_Chunk(slice(begin, end), tuple(parts)))
+                parts, begin = [], end
+    return [*found, _Chunk(slice(begin, end), tuple(parts))] if parts else found
+
+
+def _gathered(chunk: _Chunk, room: Tensor) -> Tensor:
+    """The gradients of a chunk one behind the other in `room`; zeros where there is none."""
+    at = 0
+    for parameter, start, stop in chunk.parts:
+        part = room[at : at + stop - start]
+        if parameter.grad is None:
+            part.zero_()
+        else:
+            part.copy_(parameter.grad.view(-1)[start:stop])
+        at += stop - start
+    return room[:at]
+
+
+def _add(total: Tensor, gradient: Tensor | None, *, is_first: bool) -> None:
+    if gradient is None:
+        if is_first:
+            total.zero_()
+    elif is_first:
+        total.copy_(gradient)
+    else:
+        # Adding across types makes a float32 copy of all of it; a piece at a time stays in the cache.
+        pairs = zip(total.view(-1).split(PIECE), gradient.view(-1).split(PIECE), strict=True)
+        for part, more in pairs:
+            part.add_(more)
 
 
 def ema_share(step: int, decay: float) -> float:

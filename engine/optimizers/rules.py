@@ -1,12 +1,13 @@
-"""Which rule turns a gradient into a change: torch's own optimizers, and Lion, which torch has not.
+"""Which rule turns a gradient into a change: AdamW a piece at a time, torch's own optimizers, and Lion, which torch
+has not.
 
 Every rule decays weights by the rate times the weight itself (decoupled), whatever it does with the gradient.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,6 +21,93 @@ LION_BETAS = (0.9, 0.99)
 
 # Rules that look at a matrix as a matrix; all others take a group's weights as one long vector.
 BY_MATRIX = ("adafactor", "muon")
+
+
+class Rule(Protocol):
+    """How masters change, whole or a piece at a time."""
+
+    takes_pieces: bool
+
+    def begin(self, learning_rate: float) -> None:
+        """To be called once a step, before its pieces."""
+
+    def update(self, place: slice, gradient: Tensor) -> None:
+        """Change the masters of `place` by their gradient in float32; it is free to be overwritten."""
+
+    def state(self) -> dict[str, Tensor | float]:
+        """Its own state by name, for a checkpoint."""
+
+    def load(self, state: dict[str, Tensor | float]) -> None:
+        """Raises KeyError or RuntimeError if the state is of another rule or model."""
+
+
+class AdamW:
+    """torch's fused AdamW over one flat vector. A piece at a time, the float32 gradient of a whole model need not
+    exist, and what belongs to a piece is in the processor's cache when it is asked for again."""
+
+    takes_pieces = True
+
+    def __init__(self, master: Tensor, weight_decay: float) -> None:
+        self._master, self._decay, self._rate = master, weight_decay, 0.0
+        self._mean, self._square = torch.zeros_like(master), torch.zeros_like(master)
+        self._step = torch.zeros((), device=master.device)
+
+    def begin(self, learning_rate: float) -> None:
+        self._rate = learning_rate
+        self._step += 1
+
+    def update(self, place: slice, gradient: Tensor) -> None:
+        # torch.optim.AdamW wants the gradients of all its weights at once; this is what it calls in the end.
+        torch._fused_adamw_(
+            [self._master[place]], [gradient], [self._mean[place]], [self._square[place]], [], [self._step],
+            lr=self._rate, beta1=ADAM_BETAS[0], beta2=ADAM_BETAS[1], weight_decay=self._decay, eps=ADAM_EPSILON,
+            amsgrad=False, maximize=False,
+        )  # fmt: skip
+
+    def state(self) -> dict[str, Tensor | float]:
+        return {"step": self._step, "exp_avg": self._mean, "exp_avg_sq": self._square}
+
+    def load(self, state: dict[str, Tensor | float]) -> None:
+        """A checkpoint from before the first step may have none."""
+        for name, own in self.state().items() if state else ():
+            assert isinstance(own, Tensor)
+            own.copy_(torch.as_tensor(state[name]))
+
+
+class OfTorch:
+    """An optimizer of torch's kind, which takes all gradients at once. `weights` are the masters in order, as it sees
+    them."""
+
+    takes_pieces = False
+
+    def __init__(self, optimizer: torch.optim.Optimizer, weights: list[Tensor]) -> None:
+        self._optimizer, self._weights = optimizer, weights
+
+    def begin(self, learning_rate: float) -> None:
+        self._optimizer.param_groups[0]["lr"] = learning_rate
+
+    def update(self, place: slice, gradient: Tensor) -> None:
+        pieces = gradient.split([each.numel() for each in self._weights])
+        for each, piece in zip(self._weights, pieces, strict=True):
+            each.grad = piece.view_as(each)
+        self._optimizer.step()
+
+    def state(self) -> dict[str, Tensor | float]:
+        many = len(self._weights) > 1
+        return {
+            f"{j}.{name}" if many else name: value
+            for j, each in enumerate(self._weights)
+            for name, value in self._optimizer.state.get(each, {}).items()
+            if value is not None
+        }
+
+    def load(self, state: dict[str, Tensor | float]) -> None:
+        own: dict[int, dict[str, Tensor | float]] = {}
+        for key, value in state.items():
+            place, name = key.split(".", 1) if len(self._weights) > 1 else ("0", key)
+            own.setdefault(int(place), {})[name] = value.clone() if isinstance(value, Tensor) else value
+        # torch puts every tensor where its weights lie.
+        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": own})
 
 
 class Lion(torch.optim.Optimizer):
@@ -64,15 +152,14 @@ def require_optimizer(name: str, device: str) -> None:
         raise UserError(refused.code, refused.template, **refused.fields)
 
 
-def make_rule(name: str, weights: list[Tensor], *, weight_decay: float, momentum: float) -> Any:
-    """The torch optimizer that updates these masters; its rate is set before each step."""
-    return _RULES[name](weights, weight_decay, momentum)
-
-
-def _adamw(weights: list[Tensor], weight_decay: float, momentum: float) -> Any:
-    return torch.optim.AdamW(
-        weights, lr=0.0, betas=ADAM_BETAS, eps=ADAM_EPSILON, weight_decay=weight_decay, fused=True
-    )
+def make_rule(
+    name: str, masters: Sequence[Tensor], flat: Tensor, *, weight_decay: float, momentum: float
+) -> Rule:
+    """The rule that updates `flat`, float32 masters in one vector; `masters` are its pieces, one a parameter."""
+    if name == "adamw":
+        return AdamW(flat, weight_decay)
+    weights = list(masters) if name in BY_MATRIX else [flat]
+    return OfTorch(_OF_TORCH[name](weights, weight_decay, momentum), weights)
 
 
 def _adafactor(weights: list[Tensor], weight_decay: float, momentum: float) -> Any:
@@ -104,6 +191,6 @@ def _adamw_8bit(weights: list[Tensor], weight_decay: float, momentum: float) -> 
     )
 
 
-_RULES: dict[str, Callable[[list[Tensor], float, float], Any]] = {
-    "adamw": _adamw, "adafactor": _adafactor, "sgd": _sgd, "lion": _lion, "muon": _muon, "adamw-8bit": _adamw_8bit,
+_OF_TORCH: dict[str, Callable[[list[Tensor], float, float], Any]] = {
+    "adafactor": _adafactor, "sgd": _sgd, "lion": _lion, "muon": _muon, "adamw-8bit": _adamw_8bit,
 }  # fmt: skip

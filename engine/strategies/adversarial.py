@@ -39,6 +39,8 @@ class Adversary:
         weight = _embedding_weight(model)
         own = weight.detach().clone()
         own_grad, learns = weight.grad, weight.requires_grad
+        if learns and own_grad is None:
+            own_grad = torch.zeros_like(weight)
         pushed_grad = torch.zeros_like(weight)
         try:
             weight.requires_grad_(True)

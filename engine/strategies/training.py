@@ -66,6 +66,7 @@ class Strategies:
         Every target of the step weighs the same, in whichever micro batch it lies.
         """
         share = max(1, num_targets)
+        self._optimizer.collect()
         if self._adversary is not None:
             mean = self._adversary.backward(self._model, lambda: self._loss_sum(batch) / share)
             loss_sum = float(mean) * share
@@ -73,15 +74,14 @@ class Strategies:
             loss = self._loss_sum(batch)
             (loss / share).backward()
             loss_sum = float(loss.detach())
-        self._optimizer.collect()
         return loss_sum
 
     def grad_norm(self) -> float:
         """Length of the step's whole gradient, once all its micro batches are learnt; the method adds its penalty."""
         penalty = self._method.penalty(self._model)
         if penalty is not None:
-            penalty.backward()
             self._optimizer.collect()
+            penalty.backward()
         return self._optimizer.grad_norm()
 
     def end_step(self, step: int, grad_norm: float) -> float:

@@ -124,11 +124,17 @@ def test_an_encoders_step_does_the_work_of_its_tokens_and_little_more(reviews: H
     assert counter.get_total_flops() <= 1.1 * needed
 
 
-def test_the_update_makes_no_copies_in_another_type(reviews: Home, tmp_path: Path) -> None:
-    """Gradients in bfloat16 are summed in float32: one pass, whatever the number of parameters."""
+def test_the_update_makes_no_copies_of_the_models_size(reviews: Home, tmp_path: Path) -> None:
+    """Gradients in bfloat16 become float32 a piece at a time: twice (length, update), and the weights once."""
     run = classifier(reviews, tmp_path, Recorder(), method="full", dtype="bfloat16")
     run._train_step(1)
+    optimizer = run.strategies._optimizer
+    optimizer.begin_step(2)
+    run._learn(run.task.collate(run.train_rows, run.plan.step(2)[0], "cpu"), 4)
+    num_parts = sum(len(chunk.parts) for flat in optimizer._flats for chunk in flat._chunks)
+    num_chunks = sum(len(flat._chunks) for flat in optimizer._flats)
     with Counting() as counting:
-        run.strategies._optimizer.collect()
-    assert counting.calls["copy_"] <= 4 and not counting.calls["_to_copy"]
-    assert torch.isfinite(torch.tensor(run.strategies.grad_norm()))
+        assert torch.isfinite(torch.tensor(run.strategies.grad_norm()))
+        run.strategies.end_step(2, 1.0)
+    assert counting.calls["copy_"] <= 2 * num_parts + num_chunks and not counting.calls["_to_copy"]
+    assert counting.calls["zeros_like"] == 0 and counting.calls["empty_like"] == 0

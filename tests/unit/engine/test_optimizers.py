@@ -22,6 +22,7 @@ from transformers.optimization import Adafactor as TransformersAdafactor
 
 from engine.errors import UserError
 from engine.methods.method import ParameterGroup as MethodGroup
+from engine.optimizers import masters
 from engine.optimizers.groups import first_steps, groups_for, layer_depths, optimizer_for
 from engine.optimizers.masters import MasterOptimizer, ParameterGroup, ema_share
 from engine.optimizers.rules import require_optimizer
@@ -57,7 +58,6 @@ def train(
         ids = batches()[i]
         loss = model(input_ids=ids, labels=ids).loss
         loss.backward()
-        optimizer.collect()
         optimizer.step(rate, grad_norm=optimizer.grad_norm(), max_grad_norm=1.0)
         losses.append(float(loss.detach()))
     return losses
@@ -224,17 +224,68 @@ def test_in_bfloat16_small_steps_add_up() -> None:
     optimizer = MasterOptimizer([ParameterGroup((weight,), rule="sgd")], momentum=0.0)
     for step in range(1, 1001):
         optimizer.begin_step(step)
-        weight.grad.fill_(1.0)
-        optimizer.collect()
+        weight.grad = torch.ones_like(weight)
         optimizer.step(1e-5, grad_norm=2.0, max_grad_norm=0.0)
     assert float(weight.detach().float().mean()) == pytest.approx(0.99, abs=0.004)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_adamw_by_pieces_that_cut_parameters_is_torchs_adamw(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A piece ends inside one parameter and the next holds several; one parameter has no gradient in a step."""
+    monkeypatch.setattr(masters, "PIECE", 7)
+    generator = torch.Generator().manual_seed(3)
+    ours = [
+        nn.Parameter(torch.randn(shape, generator=generator).to(dtype)) for shape in ((3, 5), (2, 2), (4, 6))
+    ]
+    theirs = [each.detach().float().requires_grad_() for each in ours]
+    optimizer = MasterOptimizer([ParameterGroup(tuple(ours), weight_decay=0.1)])
+    reference = torch.optim.AdamW(theirs, lr=0.01, weight_decay=0.1, fused=True)
+    for step in range(1, 6):
+        optimizer.begin_step(step)
+        for each, other in zip(ours, theirs, strict=True):
+            each.grad = torch.randn(each.shape, generator=generator).to(dtype)
+            other.grad = each.grad.float()
+        if step == 3:
+            ours[1].grad = None
+            theirs[1].grad.zero_()
+        torch.nn.utils.clip_grad_norm_(theirs, 1.0)
+        optimizer.step(0.01, grad_norm=optimizer.grad_norm(), max_grad_norm=1.0)
+        reference.step()
+        assert all(each.grad is None for each in ours)
+    for each, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(each.detach(), other.detach().to(dtype))
+
+
+def test_one_backward_pass_makes_no_float32_sum_and_two_make_one() -> None:
+    model = tiny_llama(torch.bfloat16)
+    optimizer = optimizer_for(model, Recipe())
+    train(model, optimizer, 1e-3, range(2))
+    assert all(flat._sum is None for flat in optimizer._flats)
+    optimizer.begin_step(3)
+    for ids in batches()[:2]:
+        optimizer.collect()
+        model(input_ids=ids, labels=ids).loss.backward()
+    assert all(flat._sum is not None and flat._sum.dtype == torch.float32 for flat in optimizer._flats)
+
+
+def test_two_passes_of_a_step_add_up_in_float32() -> None:
+    """1.0 and 0.001 are no number of bfloat16 together."""
+    weight = nn.Parameter(torch.ones(4, 4, dtype=torch.bfloat16))
+    optimizer = MasterOptimizer([ParameterGroup((weight,))])
+    optimizer.begin_step(1)
+    for value in (1.0, 0.001):
+        optimizer.collect()
+        weight.grad = torch.full_like(weight, value)
+    small = float(torch.tensor(0.001, dtype=torch.bfloat16))
+    assert optimizer.grad_norm() == pytest.approx(4 * (1 + small), rel=1e-6)
 
 
 def test_l1_makes_exact_zeros_and_shrinks_by_rate_times_l1() -> None:
     weight = nn.Parameter(torch.tensor([[0.5, -0.5, 0.001, -0.001]]))
     optimizer = MasterOptimizer([ParameterGroup((weight,), rule="sgd")], l1=0.1)
     optimizer.begin_step(1)
-    optimizer.collect()
     optimizer.step(0.1, grad_norm=0.0, max_grad_norm=1.0)
     assert torch.allclose(weight.detach(), torch.tensor([[0.49, -0.49, 0.0, 0.0]]))
     assert int((weight == 0).sum()) == 2
