@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import table
-from benchmarks.command import INTERRUPTED, at_least, check_target, end_with_children, more_than_nothing
+from benchmarks.command import (
+    INTERRUPTED,
+    at_least,
+    check_target,
+    end_with_children,
+    more_than_nothing,
+    own_temporary_files,
+)
 from benchmarks.compare import Asked, say
 from engine.errors import UserError
 
@@ -30,7 +37,8 @@ def main(words: list[str] | None = None) -> int:
     )  # fmt: skip
     try:
         check_target(path)
-        result = measure(asked)
+        with own_temporary_files():
+            result = measure(asked)
     except UserError as refusal:
         print(refusal, file=sys.stderr)
         return 1
@@ -113,4 +121,8 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     end_with_children()
+    if "generate" in sys.argv[1:]:
+        from benchmarks.generate import begin_with_large_pages
+
+        begin_with_large_pages()
     sys.exit(main())

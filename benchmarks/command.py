@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -63,6 +65,22 @@ def check_target(path: Path) -> None:
             path=str(path),
             reason=reason.strerror or str(reason),
         ) from reason
+
+
+@contextmanager
+def own_temporary_files() -> Iterator[Path]:
+    """Inside, this process and those that it starts make their temporary files in one folder, which goes at the end:
+    a process that was killed takes nothing away itself."""
+    before, before_here = os.environ.get("TMPDIR"), tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="tunebench-benchmarks-", ignore_cleanup_errors=True) as folder:
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
+        try:
+            yield Path(folder)
+        finally:
+            tempfile.tempdir = before_here
+            os.environ.pop("TMPDIR")
+            if before is not None:
+                os.environ["TMPDIR"] = before
 
 
 def end_with_children() -> None:

@@ -202,7 +202,7 @@ def fastest(candidates: Sequence[str], trial: Callable[[str], Figures], figure: 
 
 
 def run_module(module: str, *arguments: object, folder: Path, num_threads: int) -> None:
-    """One part of a turn in a process of its own; what it leaves among the temporary files goes with `folder`.
+    """One part of a turn in a process of its own; it is ended when this one is.
 
     Raises:
         subprocess.SubprocessError: if it fails or takes longer than half an hour.
@@ -210,7 +210,6 @@ def run_module(module: str, *arguments: object, folder: Path, num_threads: int) 
     environment = os.environ | {
         "OMP_NUM_THREADS": str(num_threads), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(PROGRAM),
         "TRL_EXPERIMENTAL_SILENCE": "1", "TOKENIZERS_PARALLELISM": "false",
-        "TMPDIR": str(folder),
     }  # fmt: skip
     command = [sys.executable, "-m", module, *map(str, arguments)]
     subprocess.run(

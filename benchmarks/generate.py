@@ -49,7 +49,6 @@ CLAIMS = (
 
 def measure(asked: Asked) -> dict[str, Any]:
     """Tokens a second and seconds to the first token; every turn has both sides at batch 1 and at batch 16."""
-    _with_large_pages()
     library = home_with(asked.home, (MODEL,))
     torch.set_num_threads(asked.num_threads)
     with tempfile.TemporaryDirectory() as place:
@@ -68,8 +67,11 @@ def measure(asked: Asked) -> dict[str, Any]:
     return record.finish()
 
 
-def _with_large_pages() -> None:
-    """Both sides have the environment of the product's player: this program begins anew where it has not."""
+def begin_with_large_pages() -> None:
+    """Both sides have the environment of the product's player: this program begins anew where it has not.
+
+    Call it before anything is made that must be taken away at the end.
+    """
     if any(os.environ.get(name) != value for name, value in LARGE_PAGES.items()):
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | LARGE_PAGES)
 

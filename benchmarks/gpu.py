@@ -28,7 +28,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks import table
-from benchmarks.command import INTERRUPTED, at_least, check_target, end_with_children, more_than_nothing
+from benchmarks.command import (
+    INTERRUPTED,
+    at_least,
+    check_target,
+    end_with_children,
+    more_than_nothing,
+    own_temporary_files,
+)
 from benchmarks.compare import PROGRAM, Asked, Claim, Record, say
 from benchmarks.gpu_shapes import PEERS, RANK, SHAPES
 from benchmarks.machine import machine
@@ -86,7 +93,8 @@ def main() -> int:
     try:
         check_target(options.json)
         require_device(options.device)
-        found = measure(asked, settings)
+        with own_temporary_files():
+            found = measure(asked, settings)
     except UserError as refusal:
         print(refusal, file=sys.stderr)
         return 1

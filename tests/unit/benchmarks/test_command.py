@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import psutil
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import compare, training
-from benchmarks.command import check_target
-from benchmarks.compare import PROGRAM, Asked, run_module
+from benchmarks import training
+from benchmarks.command import check_target, own_temporary_files
+from benchmarks.compare import PROGRAM, Asked
 from benchmarks.sft import ROWS
 from engine.errors import UserError
 
@@ -115,17 +116,13 @@ def _lives(pid: int) -> bool:
     return False
 
 
-def test_a_parts_temporary_files_lie_in_its_own_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program = tmp_path / "program"
-    program.mkdir()
-    (program / "part.py").write_text(
-        "import json, sys, tempfile\njson.dump(tempfile.mkdtemp(), open(sys.argv[1], 'w'))\n",
-        encoding="utf-8",
-    )
-    monkeypatch.setattr(compare, "PROGRAM", program)
-    folder = tmp_path / "out"
-    folder.mkdir()
-    run_module("part", folder / "where.json", folder=folder, num_threads=1)
-    assert Path(json.loads((folder / "where.json").read_text())).parent == folder
+def test_temporary_files_of_a_killed_process_go_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TMPDIR", raising=False)
+    before = tempfile.gettempdir()
+    killed = "import os, signal, tempfile; print(tempfile.mkdtemp(), flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    with own_temporary_files() as folder:
+        done = subprocess.run([sys.executable, "-c", killed], stdout=subprocess.PIPE, text=True, check=False)
+        left = Path(done.stdout.strip())
+        assert left.parent == folder and left.is_dir() and Path(tempfile.mkdtemp()).parent == folder
+    assert not folder.exists()
+    assert tempfile.gettempdir() == before and "TMPDIR" not in os.environ
