@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import shutil
 import subprocess
 import tempfile
@@ -107,7 +108,9 @@ class _TooLarge(Exception):
 def _probe(home: Home, recipe: Recipe, check: Check, *, is_short: bool = False) -> dict[str, Any]:
     """What `engine.preflight.probe` says of a resolved recipe. Raises _TooLarge, UserError, or what `check` raises."""
     folder = Path(tempfile.mkdtemp(prefix="preflight-", dir=_folder(home)))
-    asked = {"recipe": recipe.to_dict(), "is_short": is_short, "spawned_at": time.time()}
+    asked = {
+        "recipe": recipe.to_dict(), "is_short": is_short, "spawned_at": time.time(), "starter": os.getpid(),
+    }  # fmt: skip
     try:
         child = subprocess.Popen(
             child_command("engine.preflight.probe", str(home.root), str(folder)),

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,11 +36,13 @@ MAX_SAMPLE_SECONDS = 8.0  # of one round of whole answers; what would take longe
 LONG_ANSWERS = 0.75  # of the tokens that answers may have, those that they do have
 KEPT_ROWS = 2000  # of frozen layers' states; more would take long, and then the forecast is a ceiling
 NICENESS = 10
+PARENT_POLL_S = 0.5
 
 
 def main(arguments: Sequence[str]) -> int:
     home, folder = Home(Path(arguments[0])), Path(arguments[1])
     asked = json.loads(sys.stdin.read())
+    threading.Thread(target=_end_with, args=(asked["starter"], folder), daemon=True).start()
     recipe = Recipe.from_dict(asked["recipe"])
     interpreter_s = max(0.0, time.time() - asked["spawned_at"])
     out, sys.stdout = sys.stdout, sys.stderr  # a library that prints must not spoil the answer
@@ -52,6 +56,15 @@ def main(arguments: Sequence[str]) -> int:
     found["start_s"] += interpreter_s  # which a run's worker takes too
     out.write(json.dumps(found))
     return 0
+
+
+def _end_with(starter: int, folder: Path) -> None:
+    """End as soon as the starter is gone, which then cannot end this child: nobody waits for what it would say."""
+    # Windows has a launcher between the two, and hands no orphan on.
+    while psutil.pid_exists(starter) and (os.name == "nt" or os.getppid() == starter):
+        time.sleep(PARENT_POLL_S)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
 
 
 def probe(home: Home, folder: Path, recipe: Recipe, *, is_short: bool) -> dict[str, Any]:

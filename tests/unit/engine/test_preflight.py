@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from engine.data.library import DataLibrary
 from engine.errors import UserError
 from engine.home import Home
 from engine.preflight.measure import preflight, tune
+from engine.processes import child_environment
 from engine.recipe import Recipe
 
 
@@ -73,6 +77,35 @@ def test_a_cancelled_one_ends_its_child(stocked: Home) -> None:
         preflight(stocked, RECIPE, quiet, stop)
     assert not psutil.Process().children()
     assert not list((stocked.root / "preflight").iterdir())
+
+
+STARTER = """
+import sys
+from pathlib import Path
+from engine.home import Home
+from engine.preflight.measure import preflight
+from engine.recipe import Recipe
+
+recipe = Recipe(model="tiny", data="rows", num_steps=500, dtype="float32", sample_max_new_tokens=4)
+preflight(Home(Path(sys.argv[1])), recipe, lambda *_: None, lambda: None)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills its starter as only POSIX can")
+def test_a_killed_starter_takes_its_child_along(stocked: Home) -> None:
+    starter = subprocess.Popen([sys.executable, "-c", STARTER, str(stocked.root)], env=child_environment())
+    deadline = time.monotonic() + 60
+    while not (family := psutil.Process(starter.pid).children()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    place = stocked.root / "preflight"
+    while not list(place.glob("*/log")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(1.5)  # it reads its errand
+    starter.kill()
+    starter.wait()
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert family and not alive
+    assert not list(place.iterdir())
 
 
 def test_what_keeps_a_run_from_starting_is_said_by_its_own_sentence(stocked: Home) -> None:
