@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cli.terminal import Terminal, hush_transformers
 from engine.errors import UsageError, UserError
 from engine.home import Home
-from engine.messages import ChatMessage, Predicted, SamplingSettings
+from engine.messages import ChatMessage, Generated, Predicted, SamplingSettings
 from engine.processes import run_folder
 
 if TYPE_CHECKING:
@@ -42,12 +42,23 @@ def generate_command(options: argparse.Namespace, home: Home, terminal: Terminal
         "num_prompt_tokens": made.num_prompt_tokens,
         "num_new_tokens": made.num_new_tokens,
         "seconds": made.seconds,
+        "first_token_s": made.first_token_s,
+        "tokens_per_second": made.num_new_tokens / made.seconds if made.seconds else None,
+        "finish": made.finish,
     }
     terminal.result(value, made.text)
     if not terminal.as_json:
-        first = f", the first after {made.first_token_s:.2f} s" if made.first_token_s else ""
-        terminal.note(f"({made.num_new_tokens} tokens in {made.seconds:.1f} s{first})")
+        terminal.note(_speed(made))
     return 0
+
+
+def _speed(made: Generated) -> str:
+    """The same words for llama.cpp and for us, so that one can stand beside the other."""
+    rate = (
+        f", {made.num_new_tokens / made.seconds:.3g} tokens/s" if made.seconds and made.num_new_tokens else ""
+    )
+    first = f", the first after {made.first_token_s:.2f} s" if made.first_token_s else ""
+    return f"({made.num_new_tokens} tokens in {made.seconds:.1f} s{rate}{first})"
 
 
 def _generator(home: Home, source: str) -> Generator | GgufGenerator:

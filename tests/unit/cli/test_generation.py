@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from cli.generation import _speed
+from engine.messages import Generated
 from tests.tiny_gguf import write_tiny_gguf
 from tests.unit.cli.conftest import program
 
@@ -30,7 +32,13 @@ def test_a_gguf_file_answers_and_its_speed_is_said(say, gguf):
     assert said.json["num_new_tokens"] <= 5
     words = say("generate", gguf, "--prompt", "Hello", "--max-new-tokens", "5")
     assert words.out.strip() == said.json["text"].strip()
-    assert "the first after" in words.err
+    assert "the first after" in words.err and "tokens/s" in words.err
+
+
+def test_the_speed_is_said_in_the_same_words_for_every_decoder():
+    made = Generated("Hi", 5, 10, 0.5, "length", 0.04)
+    assert _speed(made) == "(10 tokens in 0.5 s, 20 tokens/s, the first after 0.04 s)"
+    assert _speed(Generated("", 5, 0, 0.0, "stop")) == "(0 tokens in 0.0 s)"
 
 
 def test_the_program_ends_without_a_traceback(home, gguf):

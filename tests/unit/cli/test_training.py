@@ -62,7 +62,9 @@ def test_train_follows_to_the_end_and_the_result_answers(tiny_home: Home, rows: 
     generated = command(
         tiny_home, "generate", trained.json["id"], "--prompt", "number 3?", "--max-new-tokens", "3"
     )
-    assert list(generated.json) == ["text", "num_prompt_tokens", "num_new_tokens", "seconds"]
+    assert list(generated.json) == [
+        "text", "num_prompt_tokens", "num_new_tokens", "seconds", "first_token_s", "tokens_per_second", "finish"
+    ]  # fmt: skip
     assert generated.json["num_new_tokens"] <= 3
 
     # The same file again is the same data set; the written recipe trains the same run.
