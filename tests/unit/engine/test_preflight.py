@@ -6,8 +6,8 @@ import json
 import subprocess
 import sys
 import time
-from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -54,7 +54,7 @@ def test_what_does_not_fit_is_said_with_measured_ways_out(
     stocked: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = psutil.virtual_memory()
-    little = namedtuple("Memory", ["total", "available"])(100e6, 60e6)
+    little = SimpleNamespace(total=100e6, available=60e6)
     monkeypatch.setattr("engine.preflight.measure.psutil.virtual_memory", lambda: little)
     found = preflight(stocked, RECIPE.replace(method="full"), quiet, quiet)
     assert not found.fits
