@@ -23,6 +23,7 @@ from engine.messages import (
 from gui.models.data_list import kept_words, rows_words
 from gui.widgets.numbers import amount_bytes
 from gui.widgets.page import button
+from gui.widgets.text import menu_text
 from gui.words import tr
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ class TrashMenu(QObject):
         if not trash.datasets:
             self.menu.addAction(tr("The trash holds no data set.")).setEnabled(False)
         for info, token in zip(trash.datasets, trash.tokens, strict=True):
-            words = tr("Bring back “{name}” ({rows})", name=info.name, rows=rows_words(info.rows_kept))
+            words = tr(
+                "Bring back “{name}” ({rows})", name=menu_text(info.name), rows=rows_words(info.rows_kept)
+            )
             action = self.menu.addAction(words)
             action.triggered.connect(
                 lambda _checked=False, name=info.name, token=token: self.restore_wanted.emit(name, token)

@@ -9,6 +9,7 @@ from PySide6.QtCore import QObject, QPoint, Signal
 from PySide6.QtWidgets import QMenu, QPushButton
 
 from gui.widgets.numbers import when
+from gui.widgets.text import menu_text
 from gui.words import tr
 from gui.workbench import Workbench
 from storage.records import RunRecord
@@ -37,7 +38,7 @@ class RunTrash(QObject):
         if not runs:
             self.menu.addAction(tr("The trash holds no run.")).setEnabled(False)
         for run in runs[:MOST_SHOWN]:
-            words = tr("Bring back “{name}” · {when}", name=_plain(run.name), when=when(run.created_utc))
+            words = tr("Bring back “{name}” · {when}", name=menu_text(run.name), when=when(run.created_utc))
             action = self.menu.addAction(words)
             action.triggered.connect(lambda _checked=False, run_id=run.id: self.restore_wanted.emit(run_id))
         if len(runs) > MOST_SHOWN:
@@ -45,8 +46,3 @@ class RunTrash(QObject):
             self.menu.addAction(older).setEnabled(False)
         place = self.button.mapToGlobal(QPoint(0, self.button.height()))
         self.menu.popup(place - QPoint(max(0, self.menu.sizeHint().width() - self.button.width()), 0))
-
-
-def _plain(name: str) -> str:
-    """A menu takes "&" for the mark of a key."""
-    return name.replace("&", "&&")

@@ -17,6 +17,11 @@ def label(text: str = "", role: str = "", *, wraps: bool = False) -> QLabel:
     return made
 
 
+def menu_text(name: str) -> str:
+    """A name as a menu shows it whole: "&" is otherwise the mark of a key."""
+    return name.replace("&", "&&")
+
+
 class ElidedLabel(QLabel):
     """One line that shortens itself to the width it is given; the whole stands in its tool tip."""
 

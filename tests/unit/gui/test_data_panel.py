@@ -11,7 +11,16 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication
 
 from engine.home import Home
-from engine.messages import DeleteRows, Failed, ImportData, ListData, PreviewData, ReadRows, SetRoles
+from engine.messages import (
+    DataTrash,
+    DeleteRows,
+    Failed,
+    ImportData,
+    ListData,
+    PreviewData,
+    ReadRows,
+    SetRoles,
+)
 from gui.panels.data import ABOUT_TAB, ISSUES_TAB, ROWS_TAB, TOKENS_TAB, DataPanel
 from gui.panels.data_import import free_name, name_problem
 from gui.panels.data_row_text import readable
@@ -142,6 +151,12 @@ def test_delete_goes_to_the_trash_and_comes_back(panel: DataPanel, workbench: Fa
     assert text == "“reviews” is in the trash (214 kB)."
     undo()
     qtbot.waitUntil(lambda: chosen(panel) == "reviews")
+
+
+def test_the_trash_names_a_data_set_with_an_ampersand_whole(panel: DataPanel, qtbot) -> None:
+    panel._trash._show(DataTrash((dataset("Q&A"),), ("t",)))
+    assert panel._trash.menu.actions()[0].text().startswith("Bring back “Q&&A”")
+    panel._trash.menu.close()
 
 
 # ------------------------------------------------------------------------------------------------ rows
