@@ -198,12 +198,14 @@ class RunMonitor(QObject):
     """Follows every run that is at work, whoever started it.
 
     `runs` holds them by id, and those that ended while the window was open. `started` and `ended` carry an
-    id; `current` is the one the run bar shows: the newest at work, else the newest that ended here.
+    id, and so does `forgotten`, for one that is no longer shown; `current` is the one the run bar shows: the newest
+    at work, else the newest that ended here.
     """
 
     started = Signal(str)
     ended = Signal(str)
     progressed = Signal(str)
+    forgotten = Signal(str)
 
     def __init__(self, home: Home, backstage: Backstage, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -234,6 +236,11 @@ class RunMonitor(QObject):
             run.status = "queued"
             run.changed.emit()
         return run
+
+    def forget(self, run_id: str) -> None:
+        """Show an ended run no longer, as when it went to the trash; nothing where it was not followed."""
+        if self.runs.pop(run_id, None) is not None:
+            self.forgotten.emit(run_id)
 
     def poll(self) -> None:
         if self._reading:

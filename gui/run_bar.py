@@ -40,7 +40,7 @@ class RunBar(QFrame):
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self._build()
         monitor = workbench.monitor
-        for signal in (monitor.started, monitor.progressed, monitor.ended):
+        for signal in (monitor.started, monitor.progressed, monitor.ended, monitor.forgotten):
             signal.connect(self.refresh)
         language.changed.connect(self.refresh)
         theme.changed.connect(self._fit_numbers)

@@ -12,6 +12,7 @@ from gui.icons import icon
 from gui.words import language, tr
 
 Index = QModelIndex | QPersistentModelIndex
+RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,17 @@ class Fact:
 
 
 class FactsModel(QAbstractTableModel):
-    """Rows of facts under `titles`, which are English keys unless `set_titles` gives names of runs."""
+    """Rows of facts under `titles`, which are English keys unless `set_titles` gives names of runs.
 
-    def __init__(self, titles: tuple[str, ...], parent: QObject | None = None) -> None:
+    `numbers` are the columns whose cells stand right.
+    """
+
+    def __init__(
+        self, titles: tuple[str, ...], parent: QObject | None = None, *, numbers: tuple[int, ...] = ()
+    ) -> None:
         super().__init__(parent)
         self._titles = titles
+        self._numbers = numbers
         self._names: tuple[str, ...] = ()
         self.facts: tuple[Fact, ...] = ()
         language.changed.connect(
@@ -58,12 +65,16 @@ class FactsModel(QAbstractTableModel):
             if section and section <= len(self._names):
                 return self._names[section - 1]
             return tr(self._titles[section])
+        if role == Qt.ItemDataRole.TextAlignmentRole and section in self._numbers:
+            return RIGHT
         return None
 
     def data(self, index: Index, role: int = 0) -> Any:
         fact = self.facts[index.row()]
         if role == Qt.ItemDataRole.DisplayRole:
             return fact.cells[index.column()]
+        if role == Qt.ItemDataRole.TextAlignmentRole and index.column() in self._numbers:
+            return RIGHT
         if role == Qt.ItemDataRole.DecorationRole and index.column() == 0:
             return icon("dot", "accent" if fact.is_marked else "surface")
         return None

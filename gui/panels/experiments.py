@@ -28,7 +28,7 @@ from storage.records import RunRecord
 
 REFRESH_MS = 2000  # while a run trains, its row moves this often
 # Down to when, they fit beside the open rail at 1280.
-WIDTHS = (104, 130, 128, 112, 104, 84, 128, 68, 80, 108, 106, 56, 40)
+WIDTHS = (118, 126, 116, 104, 104, 84, 124, 80, 80, 108, 106, 56, 40)
 
 
 class ExperimentsPanel(Page):
@@ -183,6 +183,8 @@ class ExperimentsPanel(Page):
         names = chosen[0].name if len(chosen) == 1 else tr("{count} runs", count=len(chosen))
 
         def gone(_none: Any) -> None:
+            for run_id in ids:
+                self.workbench.monitor.forget(run_id)
             self.workbench.history_changed.emit()
             self.workbench.said.emit(tr("“{name}” is in the trash.", name=names), lambda: self._restore(ids))
 

@@ -188,7 +188,7 @@ class RunView(QWidget):
         return _table_page("environment", self.environment, (220,))
 
     def _build_files(self) -> QWidget:
-        self.files = FactsModel(("File", "Size"))
+        self.files = FactsModel(("File", "Size"), numbers=(1,))
         folder = button("Open the folder", self._open_folder, "folder")
         return _table_page("files", self.files, (520,), folder)
 

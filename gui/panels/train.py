@@ -59,6 +59,7 @@ class TrainPanel(Page):
         workbench.monitor.started.connect(self._on_run_found)
         workbench.monitor.ended.connect(self._on_runs_changed)
         workbench.monitor.progressed.connect(self._on_progress)
+        workbench.monitor.forgotten.connect(self._on_run_forgotten)
         language.changed.connect(self._write)
         self._is_untouched = True
         current = workbench.monitor.current
@@ -286,6 +287,13 @@ class TrainPanel(Page):
 
     def _on_runs_changed(self, _run_id: str) -> None:
         self._write()
+
+    def _on_run_forgotten(self, run_id: str) -> None:
+        """A run in the trash is not shown: the form is there instead."""
+        if self.is_live and self.live.run is not None and self.live.run.id == run_id:
+            self.show_setup()
+        else:
+            self._write()
 
     def _on_progress(self, run_id: str) -> None:
         if self.is_live and self.live.run is not None and self.live.run.id == run_id:

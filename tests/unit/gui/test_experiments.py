@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QLineEdit
+from PySide6.QtGui import QFontMetrics
+from PySide6.QtWidgets import QLineEdit, QStyle
 
 from engine.journal import JournalWriter
 from engine.messages import EvalFinished, RunCreated, RunStarted
 from engine.recipe import FIELDS, Recipe
 from gui.models.figures import within
-from gui.models.runs import COLUMNS, NAME_COLUMN
-from gui.panels.experiments import ExperimentsPanel
+from gui.models.runs import COLUMNS, NAME_COLUMN, WHEN_COLUMN
+from gui.panels.experiments import WIDTHS, ExperimentsPanel
 from gui.panels.experiments_facts import recipe_facts
 from gui.words import language
 from tests.unit.gui.run_bench import RUN_ID, Bench, put_run
@@ -221,6 +222,27 @@ def test_without_runs_it_says_what_will_be_here(qtbot, home, tmp_path):
     bench.close()
 
 
+def test_a_run_in_the_trash_is_followed_no_longer(qtbot, bench, panel):
+    bench.monitor.watch(THIRD).status = "finished"
+    bench.monitor.watch(SECOND).status = "finished"
+    panel.table.selectRow(panel.model.row_of(THIRD))
+    with qtbot.waitSignal(bench.monitor.forgotten) as gone:
+        panel.trash_selected()
+    assert gone.args == [THIRD]
+    assert bench.monitor.current is bench.monitor.runs[SECOND] and list(bench.monitor.runs) == [SECOND]
+
+
+def test_how_a_run_stands_and_its_steps_are_never_shortened(panel):
+    wide = panel.table.font()
+    wide.setStretch(115)  # as the widest typefaces of a system are
+    metrics = QFontMetrics(wide)
+    around = 2 * (panel.table.style().pixelMetric(QStyle.PixelMetric.PM_FocusFrameHMargin) + 1) + 8
+    for key, text, mark in (("status", "Interrupted", 20), ("steps", "56 / 120", 0), ("steps", "1.25 k", 0)):
+        column = next(place for place, column in enumerate(COLUMNS) if column.key == key)
+        assert metrics.horizontalAdvance(text) + around + mark <= panel.table.columnWidth(column)
+    assert sum(WIDTHS[: WHEN_COLUMN + 1]) <= 1280 - 184 - 2 * 24  # beside the open rail
+
+
 def test_a_runs_page_has_curves_answers_recipe_environment_files_and_log(qtbot, panel):
     view = opened(qtbot, panel, RUN_ID)
     assert view.title.whole_text() == "Support desk"
@@ -232,6 +254,10 @@ def test_a_runs_page_has_curves_answers_recipe_environment_files_and_log(qtbot, 
     assert environment["torch"] == "2.13.0+cpu" and environment["Seed"] == "42"
     assert environment["Hash of the data"] == "9f2c41d07ab3"
     assert "worker.log" in [fact.cells[0] for fact in view.files.facts]
+    sizes = view.files.index(0, 1).data(Qt.ItemDataRole.TextAlignmentRole)
+    assert sizes & Qt.AlignmentFlag.AlignRight
+    assert view.files.headerData(1, Qt.Orientation.Horizontal, Qt.ItemDataRole.TextAlignmentRole) == sizes
+    assert view.files.index(0, 0).data(Qt.ItemDataRole.TextAlignmentRole) is None
     assert any("Finished after" in line for line in view.log.lines)
 
 

@@ -51,6 +51,13 @@ def tell(bench: ShellBench, run: LiveRun, *events: object) -> None:
     bench.monitor.progressed.emit(run.id)
 
 
+def test_a_run_that_is_forgotten_leaves_the_bar(bench: ShellBench, bar: RunBar) -> None:
+    run = at_work(bench, len(recorded()))
+    assert bar.run is run
+    bench.monitor.forget(run.id)
+    assert bar.run is None and bar.words.whole_text() == "No run"
+
+
 def test_without_a_run_it_says_so_quietly(bar: RunBar) -> None:
     assert bar.words.whole_text() == "No run"
     assert bar.height() == 44

@@ -311,6 +311,13 @@ def test_several_runs_are_switched_at_the_top_and_new_run_keeps_them(qtbot, pane
     assert panel.live.run is run
 
 
+def test_a_run_that_went_to_the_trash_gives_way_to_the_form(qtbot, panel):
+    run = at_work(panel, "finished")
+    assert panel.is_live
+    panel.workbench.monitor.forget(run.id)
+    assert not panel.is_live and panel.watch_button.isHidden()
+
+
 def test_a_checkpoint_is_tried_from_its_diamond(qtbot, panel):
     run = at_work(panel)
     panel.live.try_wanted.emit(72)
