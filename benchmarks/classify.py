@@ -27,7 +27,6 @@ MESSAGES = PROGRAM.parent / "shared" / "data" / "intents-banking77" / "train.csv
 SHIPPED = ("news-topics", "messages-spam", "triage-notes")
 NUM_LABELS = 10
 BATCH_SIZE = 16
-SEED = 42
 LEARNING_RATES = {"classify": 2e-4, "classify-expert": 2e-4, "head-only": 2e-3}
 NUM_EPOCHS = 3  # of head-only
 NUM_HELD_OUT = 256

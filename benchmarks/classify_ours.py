@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks.classify import BATCH_SIZE, LEARNING_RATES, SEED, STARTER
+from benchmarks.classify import BATCH_SIZE, LEARNING_RATES, STARTER
 from benchmarks.clock import speeds
 from benchmarks.product_run import marks_of, train, train_losses
 from benchmarks.training import asked_of_part
@@ -14,10 +14,10 @@ from engine.messages import DataPrepared, StepFinished
 from engine.recipe import Recipe
 
 
-def main(library: Path, work: Path, out: Path, num_steps: int, row: str, _variant: str) -> None:
+def main(library: Path, work: Path, out: Path, num_steps: int, row: str, _variant: str, seed: int) -> None:
     is_head = row == "head-only"
     recipe = Recipe(
-        model=STARTER, task="text-classification", num_steps=num_steps, seed=SEED,
+        model=STARTER, task="text-classification", num_steps=num_steps, seed=seed,
         method="head-only" if is_head else "full", learning_rate=LEARNING_RATES[row], warmup_steps=0,
         schedule="linear", micro_batch_size=BATCH_SIZE, validation_fraction=0.0, eval_every_steps=num_steps,
         save_every_steps=num_steps,

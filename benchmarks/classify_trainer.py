@@ -19,7 +19,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from benchmarks.classify import BATCH_SIZE, LEARNING_RATES, SEED, STARTER
+from benchmarks.classify import BATCH_SIZE, LEARNING_RATES, STARTER
 from benchmarks.clock import Mark, mark, speeds
 from benchmarks.training import asked_of_part
 
@@ -44,8 +44,8 @@ class Clock(TrainerCallback):  # type: ignore[misc]
         self.ends.append(mark())
 
 
-def main(library: Path, work: Path, out: Path, num_steps: int, row: str, variant: str) -> None:
-    transformers.set_seed(SEED)
+def main(library: Path, work: Path, out: Path, num_steps: int, row: str, variant: str, seed: int) -> None:
+    transformers.set_seed(seed)
     rows = json.loads((work / "train.json").read_text(encoding="utf-8"))
     labels = sorted({each["label"] for each in rows})
     folder = library / "models" / STARTER
@@ -62,7 +62,7 @@ def main(library: Path, work: Path, out: Path, num_steps: int, row: str, variant
     )
     # Only what both sides must share is set: steps, rate, schedule, batch; no reports, no saving on the way.
     settings = TrainingArguments(
-        output_dir=str(out / "trainer"), max_steps=num_steps, per_device_train_batch_size=BATCH_SIZE, seed=SEED,
+        output_dir=str(out / "trainer"), max_steps=num_steps, per_device_train_batch_size=BATCH_SIZE, seed=seed,
         learning_rate=LEARNING_RATES[row], lr_scheduler_type="linear", logging_steps=num_steps, save_strategy="no",
         report_to="none", use_cpu=True, disable_tqdm=True, **SETTINGS[variant],
     )  # fmt: skip

@@ -14,9 +14,9 @@ from engine.messages import StepFinished
 from engine.recipe import Recipe
 
 
-def main(library: Path, work: Path, out: Path, num_steps: int, row: str, _variant: str) -> None:
+def main(library: Path, work: Path, out: Path, num_steps: int, row: str, _variant: str, seed: int) -> None:
     recipe = Recipe(
-        model=STARTER, num_steps=num_steps, learning_rate=LEARNING_RATES[row],
+        model=STARTER, num_steps=num_steps, seed=seed, learning_rate=LEARNING_RATES[row],
         method="full" if row == "sft-full" else "lora",
         warmup_steps=min(WARMUP_STEPS, num_steps), schedule="cosine", validation_fraction=0.0,
         eval_every_steps=num_steps, save_every_steps=num_steps, sample_max_new_tokens=1,

@@ -44,7 +44,7 @@ class Clock(TrainerCallback):  # type: ignore[misc]
         self.ends.append(mark())
 
 
-def main(library: Path, work: Path, out: Path, num_steps: int, row: str, variant: str) -> None:
+def main(library: Path, work: Path, out: Path, num_steps: int, row: str, variant: str, seed: int) -> None:
     rows = json.loads((work / "train.json").read_text(encoding="utf-8"))
     data = Dataset.from_list(
         [
@@ -59,7 +59,7 @@ def main(library: Path, work: Path, out: Path, num_steps: int, row: str, variant
     settings = trl.SFTConfig(  # type: ignore[attr-defined]
         output_dir=str(out / "trl"), max_steps=num_steps, per_device_train_batch_size=BATCH_SIZE,
         learning_rate=LEARNING_RATES[row], lr_scheduler_type="cosine", warmup_steps=min(WARMUP_STEPS, num_steps),
-        logging_steps=1, save_strategy="no", report_to="none", use_cpu=True, **SETTINGS[variant],
+        logging_steps=1, save_strategy="no", report_to="none", use_cpu=True, seed=seed, **SETTINGS[variant],
     )  # fmt: skip
     lora = LoraConfig(r=RANK, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     clock = Clock()

@@ -4,8 +4,10 @@ Owns what the training rows have in common: the files with the rows, a process f
 among a peer's set-ups by a short trial, the claims of speed, loss and memory. What is learnt and by whom is a
 `TrainingRow`, which `sft` and `classify` give.
 
-Every part is a module that is run as `python -m MODULE HOME WORK OUT STEPS ROW VARIANT`: it reads WORK/train.json and
-writes OUT/result.json and the model into OUT/model; the judge reads WORK/held_out.json and writes OUT/judged.json.
+Every part is a module that is run as `python -m MODULE HOME WORK OUT STEPS ROW VARIANT SEED`: it reads WORK/train.json
+and writes OUT/result.json and the model into OUT/model; the judge reads WORK/held_out.json and writes OUT/judged.json.
+Both sides of a turn have the same seed, and every turn has another: what is learnt in a few steps differs by more
+between seeds than between sides.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from benchmarks.machine import machine_with_rates
 from benchmarks.own_home import home_with
 from engine.errors import UserError
 
+FIRST_SEED = 42
 LOSS_LIMIT = 0.01  # of the peer's, either way
 MEMORY_LIMIT = 0.7  # of the peer's at its defaults
 
@@ -101,10 +104,10 @@ def measure(row: TrainingRow, asked: Asked) -> dict[str, Any]:
     return record.finish()
 
 
-def asked_of_part(words: list[str]) -> tuple[Path, Path, Path, int, str, str]:
-    """The arguments of a part that trains: HOME WORK OUT STEPS ROW VARIANT."""
-    home, work, out, num_steps, row, variant = words
-    return Path(home), Path(work), Path(out), int(num_steps), row, variant
+def asked_of_part(words: list[str]) -> tuple[Path, Path, Path, int, str, str, int]:
+    """The arguments of a part that trains: HOME WORK OUT STEPS ROW VARIANT SEED."""
+    home, work, out, num_steps, row, variant, seed = words
+    return Path(home), Path(work), Path(out), int(num_steps), row, variant, int(seed)
 
 
 class Bench:
@@ -123,23 +126,25 @@ class Bench:
     def trial(self, variant: str) -> Figures:
         """A few steps, not judged."""
         figures, out = self._train(
-            variant, self._work / "trials", f"trial-{variant}", self._row.num_trial_steps
+            variant, self._work / "trials", f"trial-{variant}", self._row.num_trial_steps, FIRST_SEED
         )
         shutil.rmtree(out)
         return figures
 
     def turn(self, variant: str, number: int, num_steps: int) -> Figures:
-        figures, out = self._train(variant, self._work / "turns", f"{variant}-{number}", num_steps)
+        figures, out = self._train(
+            variant, self._work / "turns", f"{variant}-{number}", num_steps, FIRST_SEED + number
+        )
         self._call(self._row.judge, self._work / "turns", out)
         figures |= _read(out / "judged.json")
         shutil.rmtree(out)  # checkpoints of all turns together would fill a disk
         return figures
 
-    def _train(self, variant: str, work: Path, name: str, num_steps: int) -> tuple[Figures, Path]:
+    def _train(self, variant: str, work: Path, name: str, num_steps: int, seed: int) -> tuple[Figures, Path]:
         out = self._work / name
         out.mkdir()
         module = self._row.ours if variant == "ours" else self._row.theirs
-        self._call(module, work, out, num_steps, self._row.name, variant)
+        self._call(module, work, out, num_steps, self._row.name, variant, seed)
         return _read(out / "result.json"), out
 
     def _call(self, module: str, work: Path, out: Path, *arguments: object) -> None:

@@ -20,6 +20,7 @@ class Processes:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, int, int]] = []
+        self.seeds: list[int] = []
 
     def __call__(self, module: str, *arguments: Any, folder: Path, num_threads: int) -> None:
         _library, work_folder, out, *rest = arguments
@@ -27,7 +28,8 @@ class Processes:
             held_out = json.loads((work_folder / "held_out.json").read_text(encoding="utf-8"))
             (out / "judged.json").write_text(json.dumps({"held_out_loss": float(len(held_out))}))
             return
-        num_steps, row, variant = rest
+        num_steps, row, variant, seed = rest
+        self.seeds.append(seed)
         assert row == "stub" and num_threads == 2 and folder == out
         train = json.loads((work_folder / "train.json").read_text(encoding="utf-8"))
         self.asked.append((module, variant, num_steps, len(train)))
@@ -60,6 +62,8 @@ def test_trials_are_short_and_the_fastest_peer_takes_the_turns(processes: Proces
     trials, turns = processes.asked[:2], processes.asked[2:]
     assert trials == [("theirs", "slow", 3, 6), ("theirs", "fast", 3, 6)]
     assert turns == [("ours", "ours", 5, 10), ("theirs", "fast", 5, 10)] * 2
+    first = training.FIRST_SEED
+    assert processes.seeds[2:] == [first, first, first + 1, first + 1], "one for both sides of a turn"
     assert found["peer"] == "peer fast" and set(found["tried"]) == {"slow", "fast"}
     assert found["ratio"] == 3.0 and found["complete"]
     assert found["held_out_loss"] == {"ours": 4.0, "theirs": 4.0}
