@@ -21,7 +21,7 @@ from engine.gallery import all_recipes
 from engine.home import Home
 from engine.models.library import TRASH_PREFIX, ModelLibrary
 from engine.models.starters import all_starters, get_starter
-from engine.preflight.measure import preflight, tune
+from engine.preflight.measure import preflight, sweep_preflights, tune
 from engine.recipe import Recipe
 from engine.service import Errand, Handlers, serve
 from engine.supervised import sweep_downloads
@@ -174,6 +174,7 @@ def main(arguments: list[str]) -> int:
     try:
         home.create()
         removed = sweep_downloads(home.downloads)
+        sweep_preflights(home)
     except OSError as refusal:  # lists still work; whatever writes says the same in its own answer
         log.warning("%s cannot be written: %s", Path(refusal.filename or home.root), refusal.strerror)
     else:

@@ -22,6 +22,9 @@ NEWS = (Progress, TextGenerated)
 
 PLAYER = "engine.player"
 
+IDLE_END_MS = 300
+CLEAR_UP_MS = 2000  # it ends its own children and removes what they were writing
+
 
 @dataclass
 class Ticket:
@@ -88,11 +91,12 @@ class Service(QObject):
     def close(self) -> None:
         """End the process for good; what is pending or asked later gets no answer."""
         self._is_closed = True
+        patience_ms = CLEAR_UP_MS if self._tickets else IDLE_END_MS
         self._tickets.clear()
         if self._process is not None:
             self._process.finished.disconnect(self._on_finished)
             self._process.closeWriteChannel()
-            if not self._process.waitForFinished(300):
+            if not self._process.waitForFinished(patience_ms):
                 self._process.kill()
                 self._process.waitForFinished(1000)
             self._process = None

@@ -1,8 +1,8 @@
 """What the library of products keeps for each size of batch that it has met, and how much of that is still to come.
 
-oneDNN prepares every product for the number of rows that it multiplies and keeps what it prepared, the last
-`NUM_KEPT` products: some 0.5 MB of memory each. A run meets more sizes of batches than a few measured steps do, and so
-holds more at its end. Owns the counting of sizes and the measuring of what one takes; knows no recipe.
+oneDNN prepares every product for the number of rows that it multiplies and keeps what it prepared, of the last
+products (engine/processor.py): some 0.5 MB of memory each. A run meets more sizes of batches than a few measured steps
+do, and so holds more at its end. Owns the counting of sizes and the measuring of what one takes; knows no recipe.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from engine.batches import PAD_MULTIPLE, validation_batches
+from engine.processor import product_capacity
 from engine.tasks.task import EVAL_BATCH_ROWS
 
-NUM_KEPT = 1024  # products that oneDNN keeps unless ONEDNN_PRIMITIVE_CACHE_CAPACITY says otherwise
 TRIAL_ROWS, TRIAL_WIDTH = 1013, 768  # of a product that no model makes
 Shape = tuple[int, ...]
 
@@ -57,11 +57,14 @@ class KernelWatch:
         """Bytes that the sizes of a whole run will hold beyond those that were met here."""
         if not self._is_on:
             return 0
-        found = 0.0
+        found = held = 0.0
         for part, mark, shapes in (("train", 0, train), ("val", 1, val)):
-            unmet = {(mark, *shape) for shape in shapes} - self._met
-            found += len(unmet) * statistics.median(self._kept[part] or [0.0])
-        return round(min(found, NUM_KEPT * _bytes_of_a_product(dtype)))
+            bytes_a_size = statistics.median(self._kept[part] or [0.0])
+            marked = {(mark, *shape) for shape in shapes}
+            found += len(marked - self._met) * bytes_a_size
+            held += len(marked & self._met) * bytes_a_size
+        room = product_capacity() * _bytes_of_a_product(dtype) - held
+        return round(min(found, max(0.0, room)))
 
 
 def step_shapes(rows: Sequence[Any], micro_batches: Sequence[Sequence[int]], task: Any) -> list[Shape]:

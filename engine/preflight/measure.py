@@ -34,7 +34,7 @@ Check = Callable[[], None]
 PROBE_LIMIT_S = 300.0
 KEPT_FREE_SHARE = 0.05  # of memory, for everything else that runs
 MAX_TUNING_TRIALS = 8
-STALE_S = 3600.0
+SAME_START_S = 2.0  # of a process, as its name and the system say it
 
 
 def preflight(
@@ -107,7 +107,8 @@ class _TooLarge(Exception):
 
 def _probe(home: Home, recipe: Recipe, check: Check, *, is_short: bool = False) -> dict[str, Any]:
     """What `engine.preflight.probe` says of a resolved recipe. Raises _TooLarge, UserError, or what `check` raises."""
-    folder = Path(tempfile.mkdtemp(prefix="preflight-", dir=_folder(home)))
+    starter = f"preflight-{os.getpid()}-{int(psutil.Process().create_time())}-"
+    folder = Path(tempfile.mkdtemp(prefix=starter, dir=_folder(home)))
     asked = {
         "recipe": recipe.to_dict(), "is_short": is_short, "spawned_at": time.time(), "starter": os.getpid(),
     }  # fmt: skip
@@ -166,13 +167,33 @@ def _explained(code: int, log: str) -> UserError:
 
 
 def _folder(home: Home) -> Path:
-    """Where the children write; what a killed preflight left there an hour ago is removed."""
+    """Where the children write."""
+    sweep_preflights(home)
     place = home.root / "preflight"
     place.mkdir(parents=True, exist_ok=True)
-    for left in place.glob("preflight-*"):
-        if time.time() - left.stat().st_mtime > STALE_S:
-            shutil.rmtree(left, ignore_errors=True)
     return place
+
+
+def sweep_preflights(home: Home) -> list[str]:
+    """Remove what preflights left whose starter was killed between ending its child and removing its folder.
+
+    What a living starter measures stays. Says what went.
+    """
+    gone = [left for left in (home.root / "preflight").glob("preflight-*") if not _is_under_way(left)]
+    for left in gone:
+        shutil.rmtree(left, ignore_errors=True)
+    return [left.name for left in gone]
+
+
+def _is_under_way(folder: Path) -> bool:
+    """By the folder's name: preflight-PID-STARTED-…, of the process that made it."""
+    try:
+        _, pid, started, _ = folder.name.split("-", 3)
+        return abs(psutil.Process(int(pid)).create_time() - int(started)) < SAME_START_S
+    except (ValueError, psutil.NoSuchProcess):
+        return False
+    except psutil.AccessDenied:
+        return True
 
 
 # -------------------------------------------------------------------------------------------- the forecast

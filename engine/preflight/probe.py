@@ -23,6 +23,7 @@ import psutil
 from engine.errors import TunebenchError
 from engine.home import Home
 from engine.preflight.kernels import KernelWatch, eval_shapes, step_shapes
+from engine.processor import set_up_processor
 from engine.recipe import GENERATIVE, Recipe
 
 NUM_SAMPLED_STEPS = 7  # from the shortest to the longest
@@ -37,6 +38,7 @@ LONG_ANSWERS = 0.75  # of the tokens that answers may have, those that they do h
 KEPT_ROWS = 2000  # of frozen layers' states; more would take long, and then the forecast is a ceiling
 NICENESS = 10
 PARENT_POLL_S = 0.5
+REMOVAL_ATTEMPTS = 40
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -53,6 +55,9 @@ def main(arguments: Sequence[str]) -> int:
         told = {"code": refusal.code, "template": refusal.template, "fields": refusal.fields}
         sys.stderr.write(f"REFUSED {json.dumps(told)}\n")
         return 1
+    finally:  # it may have ended before `_end_with` looked
+        if _is_gone(asked["starter"]):
+            _remove(folder)
     found["start_s"] += interpreter_s  # which a run's worker takes too
     out.write(json.dumps(found))
     return 0
@@ -60,19 +65,30 @@ def main(arguments: Sequence[str]) -> int:
 
 def _end_with(starter: int, folder: Path) -> None:
     """End as soon as the starter is gone, which then cannot end this child: nobody waits for what it would say."""
-    # Windows has a launcher between the two, and hands no orphan on.
-    while psutil.pid_exists(starter) and (os.name == "nt" or os.getppid() == starter):
+    while not _is_gone(starter):
         time.sleep(PARENT_POLL_S)
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove(folder)
     os._exit(1)
+
+
+def _is_gone(starter: int) -> bool:
+    # Windows has a launcher between the two, and hands no orphan on.
+    return not psutil.pid_exists(starter) or (os.name != "nt" and os.getppid() != starter)
+
+
+def _remove(folder: Path) -> None:
+    """Remove it although the other thread may be writing a checkpoint into it, which brings folders back."""
+    for _attempt in range(REMOVAL_ATTEMPTS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.05)
 
 
 def probe(home: Home, folder: Path, recipe: Recipe, *, is_short: bool) -> dict[str, Any]:
     """Bytes and seconds of each part of the run; a short one takes only training steps."""
-    from engine.worker import limit_threads
-
     started = time.monotonic()
-    limit_threads(recipe.num_threads or 1)
+    set_up_processor(recipe)
     from engine.assemble import assemble
     from engine.device import choose_device, choose_dtype, free_gpu_bytes, peak_memory_bytes
 

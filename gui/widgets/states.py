@@ -146,6 +146,9 @@ class ProgressLine(QWidget):
         self._progress: Progress | None = None
         self._on_cancel: Callable[[], Any] | None = None
         self._pace = _Pace()
+        self._began = 0.0
+        self._clock = QTimer(self, interval=1000)
+        self._clock.timeout.connect(self._write)
         self._delay = QTimer(self)
         self._delay.setSingleShot(True)
         self._delay.setInterval(SHOW_AFTER_MS)
@@ -172,9 +175,17 @@ class ProgressLine(QWidget):
     def is_under_way(self) -> bool:
         return bool(self._text)
 
-    def begin(self, text: str, on_cancel: Callable[[], Any] | None = None) -> None:
-        """`text` is an English key that says what happens; `on_cancel` brings the Cancel button."""
+    def begin(
+        self, text: str, on_cancel: Callable[[], Any] | None = None, *, with_elapsed: bool = False
+    ) -> None:
+        """`text` is an English key that says what happens; `on_cancel` brings the Cancel button.
+
+        `with_elapsed` says how long it has taken so far, where nobody knows how long it will.
+        """
         self._text, self._progress, self._on_cancel = text, None, on_cancel
+        self._began = time.monotonic()
+        if with_elapsed:
+            self._clock.start()
         self._pace = _Pace()
         self.bar.setRange(0, 0)
         self.cancel_button.setVisible(on_cancel is not None)
@@ -196,6 +207,7 @@ class ProgressLine(QWidget):
     def finish(self) -> None:
         """Nothing is under way any more."""
         self._delay.stop()
+        self._clock.stop()
         self._text, self._progress, self._on_cancel = "", None, None
         self.hide()
 
@@ -207,15 +219,17 @@ class ProgressLine(QWidget):
     def _write(self) -> None:
         words = tr(self._text) if self._text else ""
         progress = self._progress
-        if progress is None:
-            self.words.setText(words)
-            self.amount.setText("")
-            return
-        phase = tr(PHASES[progress.phase]) if progress.phase in PHASES else ""
+        phase = tr(PHASES[progress.phase]) if progress and progress.phase in PHASES else ""
         self.words.setText(" · ".join(part for part in (words, phase) if part))
-        self.amount.setText(
-            " · ".join(part for part in (progress_amount(progress), self._time_to_go()) if part)
-        )
+        amounts = (progress_amount(progress), self._time_to_go()) if progress else ()
+        self.amount.setText(" · ".join(part for part in (*amounts, self._elapsed()) if part))
+
+    def _elapsed(self) -> str:
+        seconds = int(time.monotonic() - self._began)
+        if not self._clock.isActive() or seconds < 1:
+            return ""
+        time_words = amount_duration(seconds) if seconds >= 10 else tr("{seconds} s", seconds=seconds)
+        return tr("{time} so far", time=time_words)
 
     def _time_to_go(self) -> str:
         seconds = self._pace.seconds_to_go()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QTimer, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QHBoxLayout,
@@ -427,15 +427,14 @@ class TokenPreview(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         rows = tr("1 row") if count == 1 else tr("{count} rows", count=f"{count:,}")
         role = "quiet" if code in NOTES else "warn"
-        text = label(tr("{rows}: {what}", rows=rows, what=check_sentence(code)), role)
+        text = label(tr("{rows}: {what}", rows=rows, what=check_sentence(code)), role, wraps=True)
         if code == self._among_check:
             show = button("Show all rows", self._on_all_rows, role="link")
         else:
             show = button("Show these rows", lambda: self._show_among(code), role="link")
         show.setAccessibleName(f"{show.text()}: {text.text()}")
-        layout.addWidget(text)
-        layout.addWidget(show)
-        layout.addStretch(1)
+        layout.addWidget(text, 1)
+        layout.addWidget(show, 0, Qt.AlignmentFlag.AlignTop)
         return line
 
 

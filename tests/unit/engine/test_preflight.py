@@ -15,7 +15,7 @@ import pytest
 from engine.data.library import DataLibrary
 from engine.errors import UserError
 from engine.home import Home
-from engine.preflight.measure import preflight, tune
+from engine.preflight.measure import preflight, sweep_preflights, tune
 from engine.processes import child_environment
 from engine.recipe import Recipe
 
@@ -125,3 +125,19 @@ def test_tuning_keeps_the_rows_of_a_step_and_is_remembered(stocked: Home) -> Non
     asked.clear()
     assert tune(stocked, recipe, lambda *news: asked.append(news), quiet) == tuned
     assert not asked
+
+
+def test_what_a_killed_starter_left_is_removed_and_what_a_living_one_measures_stays(home: Home) -> None:
+    place = home.root / "preflight"
+    mine = psutil.Process()
+    under_way = place / f"preflight-{mine.pid}-{int(mine.create_time())}-abc"
+    left = [
+        place / "preflight-4194303-1700000000-abc",
+        place / f"preflight-{mine.pid}-7-abc",
+        place / "preflight-abc",
+    ]
+    for folder in (under_way, *left):
+        folder.mkdir(parents=True)
+        (folder / "log").touch()
+    assert sorted(sweep_preflights(home)) == sorted(folder.name for folder in left)
+    assert list(place.iterdir()) == [under_way]
