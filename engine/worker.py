@@ -29,6 +29,7 @@ from engine.errors import TunebenchError, UserError
 from engine.home import Home
 from engine.journal import JournalWriter, read_journal
 from engine.processes import HEARTBEAT_NAME, LOCK_NAME, RECIPE_NAME, note_worker, take_commands
+from engine.processor import set_up_processor
 from engine.recipe import Recipe
 
 log = logging.getLogger("tunebench.worker")
@@ -71,7 +72,7 @@ class Worker:
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
         try:
             self._recipe = Recipe.load(self._folder / RECIPE_NAME)
-            limit_threads(self._recipe.num_threads or 1)
+            set_up_processor(self._recipe)
             self._train()
         except Exception as error:  # every end becomes an event
             log.exception("the run failed")
@@ -252,15 +253,6 @@ class Worker:
             text = "Something went wrong that is our mistake: {kind}: {reason}"
             fields = {"kind": type(error).__name__, "reason": str(error)}
         return m.RunFailed(self._last_step, code, text.format(**fields), text, fields, detail)
-
-
-def limit_threads(count: int) -> None:
-    """Before torch is imported, so that no library starts a thread a core by itself."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
-        os.environ[name] = str(count)
-    import torch
-
-    torch.set_num_threads(count)
 
 
 def _be_nice(process: psutil.Process) -> None:

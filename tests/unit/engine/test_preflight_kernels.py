@@ -11,6 +11,7 @@ import pytest
 from engine.preflight import kernels
 from engine.preflight.kernels import KernelWatch, eval_shapes, step_shapes
 from engine.preflight.probe import NUM_LONGEST_STEPS, _Steps
+from engine.processor import CAPACITY, LIBRARY_CAPACITY
 
 PACKED, PADDED = SimpleNamespace(packs_rows=True), SimpleNamespace(packs_rows=False)
 
@@ -51,7 +52,10 @@ def test_the_library_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None
     meet(watch, memory, [(1,)], 5)
     meet(watch, memory, [(2,)], 28_000)
     many: set[kernels.Shape] = {(size,) for size in range(1, 500)}
-    assert watch.still_to_come(train=many, val=set(), dtype="float32") == kernels.NUM_KEPT * 1000
+    held = 2 * 28_000
+    assert watch.still_to_come(train=many, val=set(), dtype="float32") == LIBRARY_CAPACITY * 1000 - held
+    monkeypatch.setenv(CAPACITY, "16")
+    assert watch.still_to_come(train=many, val=set(), dtype="float32") == 0, "it is full as it is"
 
 
 def test_a_gpu_keeps_nothing_of_the_kind(monkeypatch: pytest.MonkeyPatch) -> None:
