@@ -86,6 +86,7 @@ def window(qtbot: QtBot, starter_copy: Home) -> Iterator[MainWindow]:
 
 
 @pytest.mark.starter
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 def test_from_the_opened_window_to_a_tuned_reply_in_six_clicks(
     qtbot: QtBot, window: MainWindow, starter_copy: Home
