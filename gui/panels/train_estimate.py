@@ -19,7 +19,8 @@ STRETCH = {"time": 5, "memory": 3, "disk": 3}  # words need more room than a cou
 
 
 class Estimate(QWidget):
-    """What the run will take: time, memory, disk; how much there is to learn from; and what stands against it.
+    """What the run will take: time, memory, disk, what is still to be downloaded; how much there is to learn from;
+    and what stands against it.
 
     That is the share of trained tokens where a model learns to write, else rows and labels.
     """
@@ -29,6 +30,7 @@ class Estimate(QWidget):
         ("steps", "Steps"),
         ("memory", "Memory"),
         ("disk", "On disk"),
+        ("download", "To download"),
         ("share", "Trained"),
         ("rows", "Rows"),
         ("labels", "Labels"),
@@ -121,11 +123,13 @@ class Estimate(QWidget):
             "steps": amount_count(shown.num_steps, exact=True),
             "memory": amount_bytes(shown.memory_bytes),
             "disk": amount_bytes(shown.disk_bytes),
+            "download": amount_bytes(shown.download_bytes),
             "share": amount_percent(shown.trained_token_share),
             "rows": amount_count(shown.num_train_rows, exact=True),
             "labels": amount_count(shown.num_labels, exact=True),
         }  # fmt: skip
         writes = shown is None or shown.task == "causal-lm"
+        self._cells["download"].setVisible(shown is not None and shown.download_bytes > 0)
         self._cells["share"].setVisible(writes)
         self._cells["rows"].setVisible(not writes)
         self._cells["labels"].setVisible(shown is not None and not writes and shown.num_labels > 0)

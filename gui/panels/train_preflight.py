@@ -1,22 +1,33 @@
 """The preflight on the Train page: what a run takes by real steps, what would make it fit, the fastest settings.
 
-Owns asking and showing; the fields that a fix changes go to whoever owns the form, through `changes_wanted`.
+Owns asking, and of which recipe each figure is; the fields that a fix changes go to whoever owns the form, through
+`changes_wanted`.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
-from PySide6.QtCore import QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QPainter, QPaintEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
-from engine.messages import Failed, MachineTuning, Preflight, PreflightFix, PreflightRun, TuneForMachine
+from engine.messages import (
+    Failed,
+    MachineTuning,
+    Preflight,
+    PreflightFix,
+    PreflightRun,
+    Progress,
+    TuneForMachine,
+)
 from engine.recipe import FIELDS, Recipe
+from gui.panels.train_preflight_figures import PreflightFigures
 from gui.recipe_words import recipe_word
 from gui.sentences import is_cancelled, sentence
 from gui.service import Ticket
-from gui.theme import theme
+from gui.theme import set_role
 from gui.widgets.numbers import about_duration, amount_bytes, amount_count, amount_duration
 from gui.widgets.page import button
 from gui.widgets.recipe_fields import plain
@@ -25,16 +36,31 @@ from gui.widgets.text import label
 from gui.words import language, tr
 from gui.workbench import Workbench
 
-PART_WORDS = {
-    "runtime": "Libraries",
-    "weights": "Weights",
-    "gradients": "Gradients",
-    "optimizer": "Optimizer",
-    "activations": "Activations",
-    "kernels": "Kernels",
-    "evaluation": "Validation and answers",
-}
-BAR_HEIGHT = 10
+WORTH_IT = 1.03  # times as fast; less is within what two measurements of the same differ by
+
+
+@dataclasses.dataclass(frozen=True)
+class Offer:
+    """A change of the recipe `base`, as it was measured, with words for the change and for its figures."""
+
+    base: Recipe
+    changes: dict[str, Any]
+    words: Callable[[], str]
+    figures: Callable[[], str]
+    is_worth_it: bool
+    says_of_base: bool = False  # that it is best as it is
+
+    def is_used_by(self, recipe: Recipe | None) -> bool:
+        return recipe is not None and all(_holds(recipe, key, value) for key, value in self.changes.items())
+
+    def makes(self, recipe: Recipe) -> bool:
+        """Whether the recipe is `base` with this change and nothing else."""
+        return self.is_used_by(recipe) and _is_same(recipe.replace(**self.undo), self.base)
+
+    @property
+    def undo(self) -> dict[str, Any]:
+        """The fields as they were."""
+        return {key: getattr(self.base, key) for key in self.changes}
 
 
 class PreflightCard(QFrame):
@@ -49,7 +75,9 @@ class PreflightCard(QFrame):
         self._recipe: Recipe | None = None
         self._ticket: Ticket | None = None
         self._found: Preflight | None = None
-        self._tuned: MachineTuning | None = None
+        self._found_for: Recipe | None = None
+        self._fixes: tuple[Offer, ...] = ()
+        self._tuned: tuple[Offer, ...] = ()
         self.measure_button = button(
             "Measure",
             self.measure,
@@ -61,22 +89,28 @@ class PreflightCard(QFrame):
             tip="Finds the fastest micro batch and number of threads; the rows of a step stay as they are",
         )  # fmt: skip
         self.words = label("", wraps=True)
-        self.bar = MemoryBar()
+        self.stale = label("", "warn", wraps=True)
+        self.figures = PreflightFigures()
         self.problems = label("", "warn", wraps=True)
         self.progress = ProgressLine()
         self.errors = ErrorCard()
-        self._fixes = QVBoxLayout()
+        self._offer_rows = QVBoxLayout()
         self._lay_out()
         language.changed.connect(self._write)
         self._write()
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether the figures are of other settings than those of the form; a run's name changes none."""
+        return self._found is not None and not _is_same(self._recipe, self._found_for)
+
     def show_for(self, recipe: Recipe | None) -> None:
-        """The recipe as it stands; what was measured of another one is forgotten."""
+        """The recipe as it stands; what was measured of another one stays, and is marked."""
         if recipe == self._recipe:
             return
+        changed = not _is_same(recipe, self._recipe)
         self._recipe = recipe
-        self._found = self._tuned = None
-        if self._ticket is not None:
+        if self._ticket is not None and changed:
             self._ticket.cancel()
         self.errors.dismiss()
         self._write()
@@ -94,11 +128,11 @@ class PreflightCard(QFrame):
         if recipe is None or self._ticket is not None:
             return
         self.errors.dismiss()
-        self.progress.begin(words, self._cancel)
+        self.progress.begin(words, self._cancel, with_elapsed=True)
         self._ticket = self._workbench.librarian.ask(
             request(recipe.to_dict()),
             lambda found: on_result(recipe, found),
-            on_news=self.progress.update_progress,
+            on_news=self._on_news,
             on_failed=self._on_failed,
         )
         self._write()
@@ -107,16 +141,22 @@ class PreflightCard(QFrame):
         if self._ticket is not None:
             self._ticket.cancel()
 
+    def _on_news(self, news: Progress) -> None:
+        """The words of `begin` say what is measured: the phase would say "this machine" besides."""
+        self.progress.update_progress(dataclasses.replace(news, phase="steps"))
+
     def _on_found(self, recipe: Recipe, found: Preflight) -> None:
         self._end()
-        if recipe == self._recipe:
-            self._found = found
+        self._found, self._found_for = found, recipe
+        if found.fixes or not any(
+            fix.makes(recipe) for fix in self._fixes
+        ):  # else the ways out stay, with the one in use among them
+            self._fixes = tuple(_fix_offer(recipe, fix) for fix in found.fixes)
         self._write()
 
     def _on_tuned(self, recipe: Recipe, tuned: MachineTuning) -> None:
         self._end()
-        if recipe == self._recipe:
-            self._tuned = tuned
+        self._tuned = (_tuning_offer(recipe, tuned),)
         self._write()
 
     def _on_failed(self, error: Failed) -> None:
@@ -137,35 +177,37 @@ class PreflightCard(QFrame):
             each.setVisible(not busy)
             each.setEnabled(self._recipe is not None)
         self.words.setText(_summary(found) if found else tr("The figures above are a first estimate."))
+        set_role(self.words, "quiet" if self.is_stale else "")
         self.words.setVisible(not busy)
-        self.bar.show_parts(found.memory if found else {}, found.free_memory_bytes if found else 0)
-        self.bar.setVisible(bool(found and found.memory))
+        self.stale.setText(tr("These figures are of other settings. Measure again."))
+        self.stale.setVisible(self.is_stale and not busy)
+        if found is not None:
+            self.figures.show_figures(found, is_stale=self.is_stale)
+        self.figures.setVisible(found is not None)
         told = [sentence(note) for note in found.notes] if found else []
         self.problems.setText("\n".join(told))
+        set_role(self.problems, "quiet" if self.is_stale else "warn")
         self.problems.setVisible(bool(told))
-        self._write_changes()
+        self._write_offers()
 
-    def _write_changes(self) -> None:
-        while (item := self._fixes.takeAt(0)) is not None:
+    def _write_offers(self) -> None:
+        while (item := self._offer_rows.takeAt(0)) is not None:
             if (widget := item.widget()) is not None:
+                widget.setParent(None)
                 widget.deleteLater()
-        for fix in self._found.fixes if self._found else ():
-            self._fixes.addWidget(self._change_row(_fix_words(fix), fix.changes, is_offered=fix.fits))
-        if self._tuned is not None:
-            is_faster = self._tuned.speedup > 1.03
-            self._fixes.addWidget(
-                self._change_row(_tuning_words(self._tuned), self._tuned.changes, is_offered=is_faster)
-            )
+        for offers in (self._fixes, self._tuned):
+            for offer in offers:
+                if offer.says_of_base and not _is_same(self._recipe, offer.base):
+                    continue
+                self._offer_rows.addWidget(self._offer_row(offer, offers))
 
-    def _change_row(self, words: str, changes: dict[str, Any], *, is_offered: bool) -> QWidget:
-        row = QWidget()
-        across = QHBoxLayout(row)
-        across.setContentsMargins(0, 0, 0, 0)
-        across.addWidget(label(words, wraps=True), 1)
-        use = button("Use", lambda: self.changes_wanted.emit(changes), "check")
-        use.setVisible(is_offered)
-        across.addWidget(use)
-        return row
+    def _offer_row(self, offer: Offer, others: tuple[Offer, ...]) -> OfferRow:
+        if offer.is_worth_it and offer.is_used_by(self._recipe):
+            return OfferRow(offer, "Undo", "undo", lambda: self.changes_wanted.emit(offer.undo))
+        # Each was measured alone: the one in use makes room for it.
+        used = [other for other in others if other.is_worth_it and other.is_used_by(self._recipe)]
+        back = {key: value for other in used for key, value in other.undo.items()}
+        return OfferRow(offer, "Use", "check", lambda: self.changes_wanted.emit(back | offer.changes))
 
     def _lay_out(self) -> None:
         above = QHBoxLayout()
@@ -173,107 +215,83 @@ class PreflightCard(QFrame):
         above.addWidget(self.words, 1)
         above.addWidget(self.measure_button, 0, Qt.AlignmentFlag.AlignTop)
         above.addWidget(self.tune_button, 0, Qt.AlignmentFlag.AlignTop)
+        self._offer_rows.setSpacing(6)
         column = QVBoxLayout(self)
         column.setContentsMargins(12, 10, 12, 10)
         column.setSpacing(8)
         column.addLayout(above)
         column.addWidget(self.progress)
-        column.addWidget(self.bar)
+        column.addWidget(self.stale)
         column.addWidget(self.problems)
-        column.addLayout(self._fixes)
+        column.addWidget(self.figures)
+        column.addLayout(self._offer_rows)
         column.addWidget(self.errors)
 
 
-class MemoryBar(QWidget):
-    """Memory at its peak by part, over what is free; the parts are named below with their sizes."""
+class OfferRow(QWidget):
+    """A change in words, its figures under it, and the button that makes it or takes it back."""
 
-    def __init__(self) -> None:
+    def __init__(self, offer: Offer, action: str, icon: str, slot: Callable[[], Any]) -> None:
         super().__init__()
-        self._parts: dict[str, int] = {}
-        self._free = 0
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        theme.changed.connect(self.update)
-        language.changed.connect(self.update)
-
-    def show_parts(self, parts: dict[str, int], free: int) -> None:
-        self._parts, self._free = {name: size for name, size in parts.items() if size}, free
-        self.setAccessibleName(", ".join(self._names()))
-        self.updateGeometry()
-        self.update()
-
-    def sizeHint(self) -> QSize:
-        return QSize(200, BAR_HEIGHT + 8 + self._num_lines() * self.fontMetrics().lineSpacing())
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(Qt.PenStyle.NoPen)
-        whole = max(self._free, sum(self._parts.values()), 1)
-        painter.setBrush(theme.color("line"))
-        painter.drawRoundedRect(QRectF(0, 0, self.width(), BAR_HEIGHT), 3, 3)
-        left = 0.0
-        for place, size in enumerate(self._parts.values()):
-            painter.setBrush(theme.series(place))
-            wide = self.width() * size / whole
-            painter.drawRect(QRectF(left, 0, max(1.0, wide - 1), BAR_HEIGHT))
-            left += wide
-        self._paint_names(painter)
-
-    def _paint_names(self, painter: QPainter) -> None:
-        metrics, across, top = self.fontMetrics(), 0.0, BAR_HEIGHT + 8
-        for place, name in enumerate(self._names()):
-            wide = metrics.horizontalAdvance(name) + 30
-            if across and across + wide > self.width():
-                across, top = 0.0, top + metrics.lineSpacing()
-            painter.setPen(Qt.PenStyle.NoPen)
-            painter.setBrush(theme.series(place))
-            painter.drawRect(QRectF(across, top + metrics.ascent() / 2 - 2, 8, 8))
-            painter.setPen(theme.color("quiet"))
-            painter.drawText(int(across) + 12, top + metrics.ascent(), name)
-            across += wide
-
-    def _names(self) -> list[str]:
-        return [f"{tr(PART_WORDS[part])} {amount_bytes(size)}" for part, size in self._parts.items()]
-
-    def _num_lines(self) -> int:
-        lines, across = 1, 0
-        for name in self._names():
-            wide = self.fontMetrics().horizontalAdvance(name) + 30
-            if across and across + wide > self.width():
-                lines, across = lines + 1, 0
-            across += wide
-        return lines
+        self.is_used = action == "Undo"
+        self.words = label(offer.words(), wraps=True)
+        self.figures = label(offer.figures(), "quiet", wraps=True)
+        self.used = label(tr("In use"), "good")
+        self.used.setVisible(self.is_used)
+        self.button = button(action, slot, icon)
+        self.button.setAccessibleName(f"{tr(action)}: {offer.words()}")
+        self.button.setVisible(offer.is_worth_it)
+        told = QVBoxLayout()
+        told.setSpacing(0)
+        told.addWidget(self.words)
+        told.addWidget(self.figures)
+        across = QHBoxLayout(self)
+        across.setContentsMargins(0, 0, 0, 0)
+        across.setSpacing(8)
+        across.addLayout(told, 1)
+        across.addWidget(self.used)
+        across.addWidget(self.button)
 
 
 def _summary(found: Preflight) -> str:
-    if not found.memory:
+    if not found.memory or not found.fits:
         return tr("Measured: it does not fit.")
-    return tr(
-        "Measured: {time} ({low} to {high}), {peak} of memory at its peak, {free} are free.",
-        time=about_duration(found.seconds), low=amount_duration(found.low_s), high=amount_duration(found.high_s),
-        peak=amount_bytes(found.peak_memory_bytes), free=amount_bytes(found.free_memory_bytes),
-    )  # fmt: skip
+    return tr("Measured: it fits, and takes {time}.", time=about_duration(found.seconds))
 
 
-def _fix_words(fix: PreflightFix) -> str:
-    changes = _changes(fix.changes)
+def _fix_offer(recipe: Recipe, fix: PreflightFix) -> Offer:
+    return Offer(
+        recipe, fix.changes, lambda: _changes(fix.changes), lambda: _fix_figures(fix), is_worth_it=fix.fits
+    )
+
+
+def _fix_figures(fix: PreflightFix) -> str:
     if not fix.peak_memory_bytes:
-        return tr("With {changes}: does not fit either.", changes=changes)
-    return tr(
-        "With {changes}: {peak} at its peak, {time}.", changes=changes, peak=amount_bytes(fix.peak_memory_bytes),
-        time=about_duration(fix.seconds),
-    )  # fmt: skip
+        return tr("Does not fit either.")
+    peak, time = amount_bytes(fix.peak_memory_bytes), amount_duration(fix.seconds)
+    if not fix.fits:
+        return tr("Does not fit either: {peak} at its peak, {time} in all.", peak=peak, time=time)
+    return tr("{peak} at its peak, {time} in all.", peak=peak, time=time)
 
 
-def _tuning_words(tuned: MachineTuning) -> str:
+def _tuning_offer(recipe: Recipe, tuned: MachineTuning) -> Offer:
+    is_faster = tuned.speedup > WORTH_IT
     best = max(tuned.trials, key=lambda trial: trial.tokens_per_second)
-    speed = amount_count(best.tokens_per_second)
-    if tuned.speedup <= 1.03:
-        return tr("These settings are the fastest here: {speed} tokens a second.", speed=speed)
-    return tr(
-        "Fastest with {changes}: {speed} tokens a second, {factor} times as many as now.",
-        changes=_changes(tuned.changes), speed=speed, factor=f"{tuned.speedup:.2g}",
-    )  # fmt: skip
+
+    def words() -> str:
+        if not is_faster:
+            return tr("These settings are the fastest here: {changes}.", changes=_changes(tuned.changes))
+        return tr("Fastest: {changes}", changes=_changes(tuned.changes))
+
+    def figures() -> str:
+        speed, peak = amount_count(best.tokens_per_second), amount_bytes(best.peak_memory_bytes)
+        told = tr("{speed} tokens a second, {peak} at its peak.", speed=speed, peak=peak)
+        if not is_faster:
+            return told
+        gain = tr("{factor} times as fast as the settings before.", factor=f"{tuned.speedup:.2g}")
+        return f"{told} {gain}" if language.code != "zh_CN" else f"{told}{gain}"
+
+    return Offer(recipe, tuned.changes, words, figures, is_faster, says_of_base=not is_faster)
 
 
 def _changes(changes: dict[str, Any]) -> str:
@@ -283,3 +301,14 @@ def _changes(changes: dict[str, Any]) -> str:
         word = recipe_word(value) if isinstance(value, str) else tr("on") if value is True else plain(value)
         said.append(f"{tr(FIELDS[key].metadata['label'])} {word or tr('auto')}")
     return ", ".join(said)
+
+
+def _holds(recipe: Recipe, key: str, value: Any) -> bool:
+    return bool(getattr(recipe, key) == value)
+
+
+def _is_same(one: Recipe | None, other: Recipe | None) -> bool:
+    """A run's name takes neither memory nor time."""
+    if one is None or other is None:
+        return one is other
+    return one.replace(name="") == other.replace(name="")

@@ -39,6 +39,9 @@ from gui.widgets.tokens import TokenPreview
 from gui.words import bind, language, tr
 from gui.workbench import Workbench
 
+PREVIEW_HEIGHT = 240  # below that the column scrolls: figures above are never squeezed
+PREVIEW_WIDTH = 320
+
 
 class SetupView(QWidget):
     """A recipe before its run. `ready_changed` when Start may or may not be pressed."""
@@ -160,12 +163,12 @@ class SetupView(QWidget):
         above.addStretch(1)
         self._right.addWidget(room)
         self._right.addWidget(seen)
-        right = QVBoxLayout()
-        right.setSpacing(12)
-        right.addWidget(self.errors)
-        right.addWidget(self.estimate)
-        right.addWidget(self.preflight)
-        right.addWidget(self._right, 1)
+        # What its empty states would like is not asked for.
+        self.preview.setMinimumSize(PREVIEW_WIDTH, PREVIEW_HEIGHT)
+        right = ScrollColumn()
+        for above_preview in (self.errors, self.estimate, self.preflight):
+            right.body.addWidget(above_preview)
+        right.body.addWidget(self._right, 1)
         for part in (self.estimate, self.preflight, self._right):
             part.hide()  # until it is known what is here: see _on_form
         self._set_up = QWidget()
@@ -173,7 +176,7 @@ class SetupView(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(20)
         row.addWidget(left)
-        row.addLayout(right, 1)
+        row.addWidget(right, 1)
         self._sheets = QStackedWidget()
         self._sheets.addWidget(self._set_up)
         self._sheets.addWidget(self.methods)
