@@ -54,18 +54,10 @@ def completion_loss(
     return loss
 
 
-@torch.no_grad()
 def completion_scores(hidden_BTD: Tensor, head_weight_VD: Tensor, labels_BT: Tensor) -> tuple[float, int]:
     """The loss of `completion_loss` without smoothing, and how many tokens the model would have chosen itself."""
-    supervised = labels_BT != IGNORE_INDEX
-    hidden_ND, labels_N = hidden_BTD[supervised], labels_BT[supervised]
-    nats, num_right = 0.0, 0
-    for start in range(0, len(labels_N), CHUNK_TOKENS):
-        labels_C = labels_N[start : start + CHUNK_TOKENS]
-        logits_CV = (hidden_ND[start : start + CHUNK_TOKENS] @ head_weight_VD.T).float()
-        nats += float(functional.cross_entropy(logits_CV, labels_C, reduction="sum"))
-        num_right += int((logits_CV.argmax(dim=-1) == labels_C).sum())
-    return nats, num_right
+    nats_N, is_right_N = token_losses(hidden_BTD, head_weight_VD, labels_BT)
+    return float(nats_N.sum(dtype=torch.float64)), int(is_right_N.sum())
 
 
 @torch.no_grad()
@@ -73,14 +65,18 @@ def token_losses(hidden_BTD: Tensor, head_weight_VD: Tensor, labels_BT: Tensor) 
     """The nats of each supervised token (N,), in the order of the batch, and whether it was the model's choice."""
     supervised = labels_BT != IGNORE_INDEX
     hidden_ND, labels_N = hidden_BTD[supervised], labels_BT[supervised]
-    nats, is_right = [], []
-    for start in range(0, len(labels_N), CHUNK_TOKENS):
-        labels_C = labels_N[start : start + CHUNK_TOKENS]
-        logits_CV = (hidden_ND[start : start + CHUNK_TOKENS] @ head_weight_VD.T).float()
-        nats.append(functional.cross_entropy(logits_CV, labels_C, reduction="none"))
-        is_right.append(logits_CV.argmax(dim=-1) == labels_C)
-    empty = labels_BT.new_zeros(0)
-    return torch.cat([empty.float(), *nats]), torch.cat([empty.bool(), *is_right])
+    nats_N = torch.empty(len(labels_N), dtype=torch.float32, device=labels_N.device)
+    is_right_N = torch.empty(len(labels_N), dtype=torch.bool, device=labels_N.device)
+    room_CV = _room(hidden_ND, head_weight_VD)
+    chunks = (each.split(CHUNK_TOKENS) for each in (hidden_ND, labels_N, nats_N, is_right_N))
+    for hidden_CD, *of_chunk in zip(*chunks, strict=True):
+        logits_CV = torch.mm(hidden_CD, head_weight_VD.T, out=room_CV[: len(hidden_CD)])
+        parts = (each.split(_rows_at_once(logits_CV)) for each in (logits_CV, *of_chunk))
+        for logits_RV, labels_R, nats_R, is_right_R in zip(*parts, strict=True):
+            wide_RV = logits_RV.float()
+            nats_R.copy_(functional.cross_entropy(wide_RV, labels_R, reduction="none"))
+            is_right_R.copy_(wide_RV.argmax(dim=-1) == labels_R)
+    return nats_N, is_right_N
 
 
 def shift_labels(labels_BT: Tensor) -> Tensor:
@@ -101,8 +97,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         grad_hidden_ND = torch.empty_like(hidden_ND) if wants_hidden else None
         grad_head_VD = torch.zeros_like(head_weight_VD) if wants_head else None
-        # One room for all chunks: fetched from the system anew each time, 50 MB cost as much as a pass over them.
-        room_CV = hidden_ND.new_empty(min(CHUNK_TOKENS, len(labels_N)), len(head_weight_VD))
+        room_CV = _room(hidden_ND, head_weight_VD)
         for start in range(0, len(labels_N), CHUNK_TOKENS):
             chunk = slice(start, start + CHUNK_TOKENS)
             hidden_CD = hidden_ND[chunk]
@@ -126,13 +121,23 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         )
 
 
+def _room(hidden_ND: Tensor, head_weight_VD: Tensor) -> Tensor:
+    """For the logits of each chunk in turn: fetched from the system anew, 25 MB cost as much as a pass over them."""
+    return hidden_ND.new_empty(min(CHUNK_TOKENS, len(hidden_ND)), len(head_weight_VD))
+
+
+def _rows_at_once(logits_CV: Tensor) -> int:
+    """How many rows go through several passes together: on a processor as many as stay near it."""
+    return CACHED_ROWS if logits_CV.device.type == "cpu" else max(1, len(logits_CV))
+
+
 def _to_slopes(logits_CV: Tensor, labels_C: Tensor, smoothing: float) -> Tensor:
     """The loss of these rows; the logits are overwritten by its gradient, softmax - target.
 
     In float32, some rows at a time: all passes over them find them in the processor's cache.
     """
     num_rows, vocabulary = logits_CV.shape
-    size = CACHED_ROWS if logits_CV.device.type == "cpu" else max(1, num_rows)
+    size = _rows_at_once(logits_CV)
     room = torch.empty(min(size, num_rows), vocabulary, dtype=torch.float32, device=logits_CV.device)
     total = torch.zeros((), dtype=torch.float32, device=logits_CV.device)
     for logits_RV, labels_R in zip(logits_CV.split(size), labels_C.split(size), strict=True):
