@@ -27,6 +27,7 @@ class Memory:
         self.used = 0
         monkeypatch.setattr(kernels, "bytes_in_use", lambda: self.used)
         monkeypatch.setattr(kernels, "_bytes_of_a_product", lambda dtype: 1000.0)
+        monkeypatch.delenv(CAPACITY, raising=False)  # a run in this process may have set it
 
 
 def meet(watch: KernelWatch, memory: Memory, shapes: list[tuple[int, ...]], num_bytes: int) -> None:

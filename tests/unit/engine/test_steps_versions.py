@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from engine.data.library import DataLibrary
@@ -78,6 +78,7 @@ def test_undoing_gives_back_what_was(steps: DataSteps, library: DataLibrary, hom
         steps.undo("rows")
 
 
+EDIT_OF_ROW_3 = {"action": "cell", "rows": [2], "values": {"prompt": "Other"}}
 SOME_STEPS = st.sampled_from(
     [
         DataStep("clean"),
@@ -87,7 +88,7 @@ SOME_STEPS = st.sampled_from(
         DataStep("deduplicate", {"method": "near"}),
         DataStep("mask"),
         DataStep("length", {"min_chars": 10}),
-        DataStep("edit", {"action": "cell", "rows": [2], "values": {"prompt": "Other"}}),
+        DataStep("edit", EDIT_OF_ROW_3),
         DataStep("edit", {"action": "add", "values": {"prompt": "New", "completion": "Row"}}),
         DataStep("split", {"method": "stratified", "column": "topic", "validation": 0.2}),
     ]
@@ -95,17 +96,26 @@ SOME_STEPS = st.sampled_from(
 
 
 @given(st.lists(SOME_STEPS, min_size=1, max_size=4))
+@example([DataStep("mask"), DataStep("deduplicate", {"method": "near"}), DataStep("edit", EDIT_OF_ROW_3)])
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_step_by_step_is_the_same_as_all_at_once_and_back(
     steps: DataSteps, library: DataLibrary, chain: list[DataStep]
 ):
     original = steps.set_steps("rows", ()).hash
-    hashes = [steps.apply("rows", step).hash for step in chain]
+    done: list[DataStep] = []
+    hashes: list[str] = []
+    for step in chain:
+        try:
+            hashes.append(steps.apply("rows", step).hash)
+            done.append(step)
+        except UserError:  # after "mask" all answers are one: hardly a row is left to split or to edit
+            assert library.info("rows").hash == [original, *hashes][-1]
     rows = list(library.open("rows").all_values())
-    for place in range(len(chain) - 1, 0, -1):
+    for place in range(len(done) - 1, 0, -1):
         assert steps.undo("rows").hash == hashes[place - 1]
-    assert steps.undo("rows").hash == original
-    info = steps.set_steps("rows", chain)
+    if done:
+        assert steps.undo("rows").hash == original
+    info = steps.set_steps("rows", done)
     assert [version.hash for version in info.versions] == [original, *hashes]
     assert list(library.open("rows").all_values()) == rows
 
