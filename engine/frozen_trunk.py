@@ -27,6 +27,8 @@ import torch
 from torch import Tensor, nn
 
 from engine.checkpoint import sha256
+from engine.kernels.packed_encoder import LAYOUT, pack, unpack
+from engine.kernels.row_layout import RowLayout
 from engine.methods.architecture import blocks, top_modules
 
 if TYPE_CHECKING:
@@ -131,8 +133,12 @@ class FrozenTrunk:
     def _replayed(self, kept: KeptStates, positions: Sequence[int]) -> Iterator[None]:
         top = self._frozen[-1]
 
-        def say(_block: Any, hidden_BTD: Tensor, *_arguments: Any, **_options: Any) -> Any:
-            return kept.fill(torch.zeros_like(hidden_BTD), positions)
+        def say(_block: Any, hidden_BTD: Tensor, *_arguments: Any, **options: Any) -> Any:
+            layout: RowLayout | None = options.get(LAYOUT)
+            if layout is None:
+                return kept.fill(torch.zeros_like(hidden_BTD), positions)
+            table_BTD = hidden_BTD.new_zeros(len(positions), layout.time, hidden_BTD.shape[2])
+            return pack(kept.fill(table_BTD, positions), layout)
 
         def pass_on(_block: Any, hidden_BTD: Tensor, *_arguments: Any, **_options: Any) -> Any:
             return hidden_BTD
@@ -150,12 +156,15 @@ class FrozenTrunk:
         """
         found: list[Any] = []
 
-        def note(_block: Any, _inputs: Any, output: Any) -> None:
+        def note(_block: Any, _inputs: Any, options: dict[str, Any], output: Any) -> None:
+            layout: RowLayout | None = options.get(LAYOUT)
+            if layout is not None and isinstance(output, Tensor) and output.shape[:2] == (1, layout.size):
+                output = unpack(output, layout)
             found.append(output)
             if ends_there:
                 raise _Enough
 
-        handle = self._frozen[-1].register_forward_hook(note)
+        handle = self._frozen[-1].register_forward_hook(note, with_kwargs=True)
         try:
             yield found
         finally:

@@ -90,12 +90,17 @@ class Training:
             micro_batch_size=recipe.micro_batch_size,
             gradient_accumulation_steps=recipe.gradient_accumulation_steps,
             seed=recipe.seed,
-            group_by_length=recipe.group_by_length,
+            group_by_length=self._groups_rows,
             shortest_first=recipe.curriculum == "length",
         )
         self.state = TrainingState(0, 0.0, None, None)
         self._saved_step = 0  # of the newest checkpoint that is known to be whole
         self._waiting: deque[m.RunCommand] = deque()
+
+    @property
+    def _groups_rows(self) -> bool:
+        wished = self.recipe.group_by_length
+        return self.task.groups_rows if wished == "auto" else wished == "always"
 
     # ------------------------------------------------------------------------------- from start to end
 

@@ -346,12 +346,12 @@ class Recipe:
         "completions", "Train on", "Only the completions, or the prompts as well.", group="batches",
         choices=("completions", "all"),
     )  # fmt: skip
-    group_by_length: bool = _setting(
-        True,
-        "Group by length",
-        "Puts rows of like length together, so that less padding is computed.",
-        group="batches",
-    )
+    group_by_length: str = _setting(
+        "auto", "Group by length",
+        "Rows of like length in a batch: less padding to compute, and a short run learns a little less. Auto: only "
+        "where the model computes padding.",
+        group="batches", choices=("auto", "always", "never"),
+    )  # fmt: skip
     validation_fraction: float = _setting(
         0.1, "Validation share", "Rows held out to see whether the model learns or memorises.", group="batches",
         minimum=0, maximum=0.9,
@@ -715,6 +715,10 @@ def _field_type(key: str) -> tuple[type, bool]:
     return (tuple if typing.get_origin(hint) is tuple else hint), False
 
 
+# What a field held in recipes of earlier versions, in lower case, and what that is called now.
+FORMERLY: dict[str, dict[str, Any]] = {"group_by_length": {"true": "always", "false": "never"}}
+
+
 class _Wrong(ValueError):
     def __init__(self, key: str, template: str, **fields: Any) -> None:
         self.problem = Problem(key, template, {"key": key, **fields})
@@ -729,6 +733,7 @@ def _coerce(key: str, value: Any) -> Any:
             raise _Wrong(key, "There is no {key!r}; did you mean {near!r}?", near=near[0])
         raise _Wrong(key, "There is no {key!r}.")
     kind, optional = _field_type(key)
+    value = FORMERLY.get(key, {}).get(str(value).lower(), value)
     if optional and (value is None or value in ("auto", "none", "")):
         return None
     if kind is tuple:

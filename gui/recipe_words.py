@@ -93,6 +93,8 @@ WORDS = {
     "wsd": "Warm-up, stable, decay",
     "constant": "Constant",
     "reduce-on-plateau": "Lower when it stalls",
+    "always": "Always",
+    "never": "Never",
     "completions": "Completions only",
     "all": "Everything",
     "none": "None",

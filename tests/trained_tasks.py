@@ -63,9 +63,14 @@ def opened_plainly(auto_class: Any, base: Path, folder: Path, method: str, **con
 
 @torch.no_grad()
 def largest_difference(ours: Any, plain: Any, batch: Batch, *outputs: str) -> float:
-    """Over the named outputs, on the same inputs."""
+    """Over the named outputs, on the same inputs; of tokens only the real ones count."""
     was_training = ours.training
     ours.eval()
     found, expected = ours(**batch.inputs), plain(**batch.inputs)
     ours.train(was_training)
-    return max(float((found[name] - expected[name]).abs().max()) for name in outputs)
+    real_BT = batch.inputs["attention_mask"].bool()
+    differences = [(found[name] - expected[name]).abs() for name in outputs]
+    return max(
+        float((each[:, -real_BT.shape[1] :][real_BT] if each.shape[1] >= real_BT.shape[1] else each).max())
+        for each in differences
+    )

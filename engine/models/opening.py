@@ -119,8 +119,7 @@ def load_with_head(
         UserError: "model-unreadable" if the base itself lacks weights, or transformers refuses it.
     """
     model, fresh = load_partly(auto_class, folder, dtype=dtype, device=device, **config)
-    if device == "cpu":
-        _quicken(model)
+    quicken(model)
     heads = [name for name, _ in model.named_children() if name != model.base_model_prefix]
     if any(".pooler." in key for key in fresh):
         heads.append("pooler")
@@ -151,8 +150,10 @@ def load_partly(
     return model.to(device), fresh
 
 
-def _quicken(model: Any) -> None:
+def quicken(model: Any) -> None:
     """Our attention and dropout for encoders' layers on a processor; causal layers keep torch's own attention."""
+    if model.device.type != "cpu":
+        return
     from engine.kernels.dropout import quicken_dropout
     from engine.kernels.encoder_attention import NAME
 

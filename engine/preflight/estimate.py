@@ -107,7 +107,7 @@ def work_of(recipe: Recipe, shape: ModelShape, rows: RowSample) -> Work:
     """Operations of training and validation, and tokens generated for the pinned prompts, over the whole run."""
     num_steps = recipe.num_steps or 1
     rows_per_step = recipe.micro_batch_size * recipe.gradient_accumulation_steps
-    padding = PADDING if recipe.group_by_length else PADDING_UNGROUPED
+    padding = PADDING_UNGROUPED if recipe.group_by_length == "never" else PADDING
     num_rows = num_steps * min(rows_per_step, rows.num_train_rows(recipe))
     tokens = num_rows * rows.mean_tokens * padding
     trained = num_rows * rows.mean_tokens * rows.trained_share

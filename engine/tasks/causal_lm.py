@@ -48,6 +48,11 @@ class CausalLanguageModel(Task):
         self._selects = self._head_is_plain()
         self.packs_rows = self._selects and self._may_pack() and reads_packed_rows(self._decoder.model)
 
+    @property
+    def groups_rows(self) -> bool:
+        """Attention computes padding, also of packed rows."""
+        return True
+
     def _may_pack(self) -> bool:
         """Whether nothing looks at the table of rows in between: kept states, noise by a row's length. That a teacher
         does is known where there is one."""

@@ -36,6 +36,7 @@ from engine.metrics.similarity import (
     ranks_of_targets,
     retrieval_metrics,
 )
+from engine.models.opening import quicken
 from engine.recipe import Recipe
 from engine.tasks.encoder_rows import asked, encoder_inputs, real_tokens, row_limit
 from engine.tasks.task import EvalResult, PinnedPrompt, ShownRow, Task
@@ -281,7 +282,9 @@ def load_encoder(folder: Path, *, dtype: torch.dtype, device: str) -> Any:
             "The model in {folder} could not be opened: {reason} A model with safetensors weights was expected.",
             folder=str(folder), reason=str(wrong).splitlines()[0],
         ) from wrong  # fmt: skip
-    return model.to(device)
+    model = model.to(device)
+    quicken(model)
+    return model
 
 
 def pooled(hidden_NTD: Tensor, mask_NT: Tensor, pooling: str) -> Tensor:

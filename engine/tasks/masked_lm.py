@@ -26,7 +26,7 @@ from engine.data.examples import Example, PlainText
 from engine.errors import UserError
 from engine.kernels.loss import IGNORE_INDEX
 from engine.messages import Predicted, ScoredLabel
-from engine.models.opening import load_partly
+from engine.models.opening import load_partly, quicken
 from engine.recipe import Recipe
 from engine.tasks.masking import NO_WORD, Masked, draw_hidden, hide, words_of_tokens
 from engine.tasks.selected_states import only_states_at
@@ -83,6 +83,7 @@ class MaskedLanguageModel(Task):
                 kind=model.config.model_type,
             )  # fmt: skip
         self.head_names = _fresh_modules(model, fresh)
+        quicken(model)
         return model
 
     def attach(self, model: Any, tokenizer: Any) -> None:

@@ -182,7 +182,7 @@ class QuestionAnswering(Task):
     # ------------------------------------------------------------------------------------------- loss
 
     def loss_sum(self, batch: Batch) -> Tensor:
-        return _loss_of(*self._logits(batch), batch.labels, self.recipe.label_smoothing)
+        return _loss_of(*self._logits(batch), batch, self.recipe.label_smoothing)
 
     def _logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         said, ids_BT = self.model(**batch.inputs), batch.inputs["input_ids"]
@@ -204,7 +204,7 @@ class QuestionAnswering(Task):
         def take(batch: Batch) -> None:
             nonlocal total
             start_BT, end_BT = self._logits(batch)
-            total += float(_loss_of(start_BT, end_BT, batch.labels, 0.0))
+            total += float(_loss_of(start_BT, end_BT, batch, 0.0))
             for place, spans in zip(batch.rows, self._spans(start_BT, end_BT, batch, rows), strict=True):
                 found[place] = spans
 
@@ -345,13 +345,21 @@ def _stripped(context: str, span: Span) -> tuple[int, int]:
     return start, start + len(text.strip())
 
 
-def _loss_of(start_BT: Tensor, end_BT: Tensor, labels_B4: Tensor, label_smoothing: float) -> Tensor:
+def _loss_of(start_BT: Tensor, end_BT: Tensor, batch: Batch, label_smoothing: float) -> Tensor:
     """Summed over rows: the mean of the nats of start and end, as in transformers."""
-    start = functional.cross_entropy(
-        start_BT, labels_B4[:, 0], reduction="sum", label_smoothing=label_smoothing
-    )
-    end = functional.cross_entropy(end_BT, labels_B4[:, 1], reduction="sum", label_smoothing=label_smoothing)
-    return (start + end) / 2
+    real_BT = batch.inputs["attention_mask"].bool()
+    start = _nats(start_BT, batch.labels[:, 0], real_BT, label_smoothing)
+    return (start + _nats(end_BT, batch.labels[:, 1], real_BT, label_smoothing)) / 2
+
+
+def _nats(logits_BT: Tensor, places_B: Tensor, real_BT: Tensor, label_smoothing: float) -> Tensor:
+    """Summed cross-entropy of the right places among the real tokens: what padding would say is no candidate."""
+    log_shares_BT = logits_BT.masked_fill(~real_BT, -torch.inf).log_softmax(dim=-1)
+    right_B = log_shares_BT.gather(1, places_B[:, None])[:, 0]
+    if not label_smoothing:
+        return -right_B.sum()
+    spread_B = log_shares_BT.masked_fill(~real_BT, 0.0).sum(dim=1) / real_BT.sum(dim=1)
+    return -((1 - label_smoothing) * right_B + label_smoothing * spread_B).sum()
 
 
 # ------------------------------------------------------------------------------------------- tokens

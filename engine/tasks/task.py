@@ -22,6 +22,7 @@ from engine.batches import Batch, validation_batches
 from engine.data.dataset import Dataset
 from engine.data.examples import Example
 from engine.frozen_trunk import FrozenTrunk
+from engine.kernels.packed_encoder import pack_rows
 from engine.messages import Predicted
 from engine.recipe import Recipe
 
@@ -87,6 +88,12 @@ class Task(ABC):
     def attach(self, model: Any, tokenizer: Any) -> None:
         """Take the model as the method prepared it."""
         self.model, self.tokenizer = model, tokenizer
+        self.packs_rows = pack_rows(model)
+
+    @property
+    def groups_rows(self) -> bool:
+        """Whether batches of rows of like length save more than they cost: mixed ones teach a short run better."""
+        return not self.packs_rows
 
     @abstractmethod
     def encode(self, examples: Sequence[Example], tokenizer: Any) -> list[list[Any]]:

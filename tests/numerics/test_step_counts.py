@@ -111,7 +111,7 @@ def test_an_encoders_step_has_three_products_a_weight_and_no_more(
 
 
 def test_an_encoders_step_does_the_work_of_its_tokens_and_little_more(reviews: Home, tmp_path: Path) -> None:
-    """Rows of like length stand together: what padding adds stays below a tenth of the counted work."""
+    """Rows stand one behind the other: what padding adds stays below a tenth of the counted work."""
     run = classifier(reviews, tmp_path, Recorder(), method="full", dtype="float32", micro_batch_size=4)
     run._train_step(1)
     lengths = [len(run.train_rows[place].input_ids) for micro in run.plan.step(2) for place in micro]
@@ -122,6 +122,16 @@ def test_an_encoders_step_does_the_work_of_its_tokens_and_little_more(reviews: H
     heads = sum(6 * width * (width + run.model.config.num_labels) for _ in lengths)
     needed = sum(shape.encoder_row(length) for length in lengths) + heads
     assert counter.get_total_flops() <= 1.1 * needed
+
+
+def test_mixed_batches_are_what_a_packing_run_learns_from(reviews: Home, tmp_path: Path) -> None:
+    by_wish = {
+        wish: classifier(reviews, tmp_path / wish, Recorder(), method="full", group_by_length=wish)
+        for wish in ("auto", "always", "never")
+    }
+    plans = {wish: [run.plan.step(step) for step in range(1, 4)] for wish, run in by_wish.items()}
+    assert by_wish["auto"].task.packs_rows
+    assert plans["auto"] == plans["never"] != plans["always"]
 
 
 def test_the_update_makes_no_copies_of_the_models_size(reviews: Home, tmp_path: Path) -> None:

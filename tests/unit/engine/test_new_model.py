@@ -165,7 +165,7 @@ def reference_losses(model: Any, parts: Any, recipe: Recipe) -> list[float]:
     rows = parts.rows.train
     plan = BatchPlan(
         [len(row.input_ids) for row in rows], micro_batch_size=recipe.micro_batch_size,
-        gradient_accumulation_steps=1, seed=recipe.seed, group_by_length=recipe.group_by_length,
+        gradient_accumulation_steps=1, seed=recipe.seed, group_by_length=parts.task.groups_rows,
     )  # fmt: skip
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=0.0)
     schedule = get_cosine_schedule_with_warmup(optimizer, recipe.warmup_steps, recipe.num_steps)

@@ -217,7 +217,7 @@ def test_it_learns_and_the_folder_opens_in_plain_libraries(
     batch = parts.task.collate(parts.rows.val, range(3), "cpu")
     with torch.no_grad():
         difference = plain.eval()(**batch.inputs).logits - parts.model.eval()(**batch.inputs).logits
-    assert float(difference.abs().max()) <= 1e-4
+    assert float(difference[batch.inputs["attention_mask"].bool()].abs().max()) <= 1e-4
 
 
 def test_pairs_are_learnt_too(encoder_home: Home, tmp_path: Path) -> None:
@@ -225,7 +225,9 @@ def test_pairs_are_learnt_too(encoder_home: Home, tmp_path: Path) -> None:
         {"text": f"{word} {word} {word} {word} " * 2} for word in ("hello", "lamp", "password", "paris") * 10
     ]
     import_rows(encoder_home, "texts", rows)
-    parts = assemble(encoder_home, recipe(next_sentence=True, num_steps=120), device="cpu", dtype="float32")
+    parts = assemble(
+        encoder_home, recipe(next_sentence=True, num_steps=120, seed=2), device="cpu", dtype="float32"
+    )
     outside = Recorder()
     parts.training(tmp_path, outside).run(None)
     after = [event for event in outside.events if isinstance(event, EvalFinished)][-1]
