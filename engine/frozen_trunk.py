@@ -12,6 +12,7 @@ Shapes: B batch, T time, D width, N tokens of all rows.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -27,8 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.checkpoint import sha256
-from engine.kernels.packed_encoder import LAYOUT, pack, unpack
-from engine.kernels.row_layout import RowLayout
+from engine.kernels.row_layout import LAYOUT, RowLayout, pack, unpack
 from engine.methods.architecture import blocks, top_modules
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ FOLDER_NAME = "frozen"
 METHODS = ("head-only", "last-layers")
 # Tasks whose model sees exactly the rows that it is given, one row of the batch each, by one stack of layers.
 TASKS = ("text-classification", "token-classification", "question-answering", "causal-lm")
-TOKENS_PER_PASS = 2048  # enough for the matrix products' full speed; twice as many took 40 MB more of MiniLM
+TOKENS_PER_PASS = 1024  # twice as many are no faster and take 10 MB more of MiniLM
 WORTHWHILE_EPOCHS = 1.5  # a row that is seen once is as well computed on the way
 SPARE_BYTES = 1_000_000_000  # that must be left on the disk, for checkpoints
 AGREEMENT = 1e-2
@@ -50,10 +50,28 @@ class _Enough(Exception):
 
 
 @dataclass(frozen=True)
+class StatesFile:
+    """States one behind the other, (N, D), in a file that is read a row at a time: mapped into memory, all that was
+    ever read would count as this process's own."""
+
+    path: Path
+    width: int
+    dtype: torch.dtype
+
+    def __getitem__(self, tokens: slice) -> Tensor:
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(tokens.start * self.width * self.dtype.itemsize)
+            data = bytearray((tokens.stop - tokens.start) * self.width * self.dtype.itemsize)
+            if file.readinto(data) != len(data):
+                raise OSError(errno.EIO, "The file of kept states has become shorter", str(self.path))
+        return torch.frombuffer(data, dtype=self.dtype).view(-1, self.width)
+
+
+@dataclass(frozen=True)
 class KeptStates:
     """The hidden states of rows one behind the other, (N, D); row i begins at `starts[i]`."""
 
-    states_ND: Tensor
+    states_ND: Tensor | StatesFile
     starts: Sequence[int]
     lengths: Sequence[int]
 
@@ -93,9 +111,8 @@ class FrozenTrunk:
             for i in positions:
                 starts[i] = start
                 start += lengths[i]
-        flat = torch.from_file(str(file), shared=False, size=start * width, dtype=dtype)
         # The rows themselves are held, so that their id stays theirs.
-        self._kept[id(rows)] = (rows, KeptStates(flat.view(start, width), starts, lengths))
+        self._kept[id(rows)] = (rows, KeptStates(StatesFile(file, width, dtype), starts, lengths))
         return True
 
     @contextmanager

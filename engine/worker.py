@@ -29,7 +29,7 @@ from engine.errors import TunebenchError, UserError
 from engine.home import Home
 from engine.journal import JournalWriter, read_journal
 from engine.processes import HEARTBEAT_NAME, LOCK_NAME, RECIPE_NAME, note_worker, take_commands
-from engine.processor import set_up_processor
+from engine.processor import end_at_once, set_up_processor
 from engine.recipe import Recipe
 
 log = logging.getLogger("tunebench.worker")
@@ -271,4 +271,4 @@ def _is_cpu_oom(error: Exception) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_at_once(main(sys.argv[1:]))

@@ -18,14 +18,13 @@ from torch import Tensor, nn
 
 from engine.kernels.attention import LONGEST
 from engine.kernels.encoder_attention import NAME
-from engine.kernels.row_layout import RowLayout
+from engine.kernels.row_layout import LAYOUT, RowLayout, pack, unpack
 from engine.methods.architecture import blocks
 
 # How far the states of packed rows may lie from those of padded ones, as a share of the largest.
 AGREEMENT = 5e-2
 TRIAL_LENGTHS = (5, 8, 3)
 LOOKING_BETWEEN = ("output_hidden_states", "output_attentions")
-LAYOUT = "row_layout"  # the option that says how rows lie
 
 
 def pack_rows(model: Any) -> bool:
@@ -83,23 +82,6 @@ def _leave(_block: nn.Module, _args: Any, options: dict[str, Any], output: Any) 
     if isinstance(output, tuple):
         return (_Unpack.apply(output[0], layout), *output[1:])
     return _Unpack.apply(output, layout)
-
-
-def pack(states_BTD: Tensor, layout: RowLayout) -> Tensor:
-    """(1, N, D), zeros in the tail. Not differentiable."""
-    packed_1ND = states_BTD.new_empty(1, layout.size, states_BTD.shape[2])
-    for row, start, end in layout.places():
-        packed_1ND[0, start:end] = states_BTD[row, : end - start]
-    packed_1ND[0, layout.num_tokens :] = 0
-    return packed_1ND
-
-
-def unpack(packed_1ND: Tensor, layout: RowLayout) -> Tensor:
-    """(B, T, D), zeros behind a row's end. Not differentiable."""
-    states_BTD = packed_1ND.new_zeros(len(layout.lengths), layout.time, packed_1ND.shape[2])
-    for row, start, end in layout.places():
-        states_BTD[row, : end - start] = packed_1ND[0, start:end]
-    return states_BTD
 
 
 class _Pack(torch.autograd.Function):

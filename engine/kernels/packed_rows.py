@@ -1,7 +1,5 @@
 """A decoder that reads rows one behind the other, so that only attention ever sees padding, and whether it can.
 
-Not for encoders: rows grouped by length pad little, and many sizes of batches cost an encoder a fifth of its memory.
-
 Shapes: B batch, T time, D width, N tokens of all rows.
 """
 

@@ -2,7 +2,7 @@
 
 Rows of like length come to lie together: attention, which alone needs a table, makes one for each such group.
 
-Shapes: B batch, T time, N tokens of all rows and the tail behind them.
+Shapes: B batch, T time, D width, N tokens of all rows and the tail behind them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+LAYOUT = "row_layout"  # the option by which layers are told of it
 SMALLEST = 16  # tokens of a table's time
 # Each size of a product that is new to the machine is prepared anew, and what was prepared is kept: few sizes, at the
 # price of at most a 16th of empty tokens behind the rows.
@@ -74,6 +75,23 @@ class RowLayout:
                 cell_of_token[start:end] = torch.arange(num_cells, num_cells + end - start)
                 num_cells += group.time
         return torch.cat(token_of_cell), cell_of_token
+
+
+def pack(states_BTD: Tensor, layout: RowLayout) -> Tensor:
+    """(1, N, D), zeros in the tail. Not differentiable."""
+    packed_1ND = states_BTD.new_empty(1, layout.size, states_BTD.shape[2])
+    for row, start, end in layout.places():
+        packed_1ND[0, start:end] = states_BTD[row, : end - start]
+    packed_1ND[0, layout.num_tokens :] = 0
+    return packed_1ND
+
+
+def unpack(packed_1ND: Tensor, layout: RowLayout) -> Tensor:
+    """(B, T, D), zeros behind a row's end. Not differentiable."""
+    states_BTD = packed_1ND.new_zeros(len(layout.lengths), layout.time, packed_1ND.shape[2])
+    for row, start, end in layout.places():
+        states_BTD[row, : end - start] = packed_1ND[0, start:end]
+    return states_BTD
 
 
 def _rounded(count: int) -> int:

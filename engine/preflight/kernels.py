@@ -80,7 +80,7 @@ def eval_shapes(rows: Sequence[Any], task: Any) -> list[Shape]:
 
 def _shape(lengths: Sequence[int], task: Any) -> Shape:
     if task.packs_rows:
-        return (sum(lengths),)
+        return (task.packed_size(lengths),)
     longest = max(lengths)
     return (len(lengths), longest + -longest % PAD_MULTIPLE)
 

@@ -237,8 +237,10 @@ def _seconds(recipe: Recipe, found: dict[str, Any]) -> float:
     num_steps = recipe.num_steps or 1
     num_evals = 1 + math.ceil(num_steps / (recipe.eval_every_steps or num_steps))
     num_saves = _num_saves(recipe)
-    looking = found["eval_s"] + (num_evals - 1) * found["later_eval_s"] + (1 + num_saves) * found["sample_s"]
-    return float(found["start_s"] + found["steps_s"] + looking + (num_saves + 1) * found["save_s"])
+    evaluating = found["eval_s"] + (num_evals - 1) * found["later_eval_s"]
+    answering = found["sample_s"] + num_saves * found["later_sample_s"]
+    saving = (num_saves + 1) * found["save_s"]  # the result is as large as a checkpoint
+    return float(found["start_s"] + found["steps_s"] + evaluating + answering + saving)
 
 
 def _num_saves(recipe: Recipe) -> int:

@@ -23,7 +23,7 @@ import psutil
 from engine.errors import TunebenchError
 from engine.home import Home
 from engine.preflight.kernels import KernelWatch, eval_shapes, step_shapes
-from engine.processor import set_up_processor
+from engine.processor import end_at_once, set_up_processor
 from engine.recipe import GENERATIVE, Recipe
 
 NUM_SAMPLED_STEPS = 7  # from the shortest to the longest
@@ -34,6 +34,7 @@ MAX_PLANNED_STEPS = 5000  # that are looked at for their lengths
 EVAL_ROWS = 32
 SAMPLE_TOKENS = 12
 MAX_SAMPLE_SECONDS = 8.0  # of one round of whole answers; what would take longer is told from shorter ones
+MAX_SAVE_SECONDS = 3.0  # of a first checkpoint that is written again
 LONG_ANSWERS = 0.75  # of the tokens that answers may have, those that they do have
 KEPT_ROWS = 2000  # of frozen layers' states; more would take long, and then the forecast is a ceiling
 NICENESS = 10
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str]) -> int:
             _remove(folder)
     found["start_s"] += interpreter_s  # which a run's worker takes too
     out.write(json.dumps(found))
+    out.flush()
     return 0
 
 
@@ -112,7 +114,7 @@ def probe(home: Home, folder: Path, recipe: Recipe, *, is_short: bool) -> dict[s
     kernels = KernelWatch(device)
     if not is_short:  # in the order of a real run, so that memory is taken in its order too
         found["eval_s"] = _validate(training, parts, kernels)
-        found["sample_s"] = _sample_seconds(training, parts) if parts.rows.prompts else 0.0
+        found["sample_s"], found["later_sample_s"] = _sample_seconds(training, parts)
         memory["evaluation"] = max(0, peak_memory_bytes(device) - memory["runtime"] - memory["weights"])
     steps = _Steps(training, kernels)
     steps.measure(is_short=is_short)
@@ -245,34 +247,56 @@ def _validate(training: Any, parts: Any, kernels: KernelWatch, offset: int = 0) 
     return float(seconds * share)
 
 
-def _sample_seconds(training: Any, parts: Any) -> float:
-    """Of one round of answers to the pinned prompts: whole ones, or by short ones where whole ones take long."""
+def _sample_seconds(training: Any, parts: Any) -> tuple[float, float]:
+    """Of one round of answers to the pinned prompts, as the model is and once it has begun to learn.
+
+    Whole ones are measured, or short ones where whole ones take long. What learns comes to answer at the length of the
+    references, some of them on the way at greatest length: the later rounds are told half-way between now and that.
+    """
+    if not parts.rows.prompts:
+        return 0.0, 0.0
     recipe, limit = parts.recipe, parts.recipe.sample_max_new_tokens
 
-    def seconds(num_tokens: int) -> float:
+    def answers(num_tokens: int) -> tuple[float, int]:
+        """Seconds, and tokens of the longest."""
         training.task.recipe = recipe.replace(sample_max_new_tokens=num_tokens)
         started = time.perf_counter()
-        training.task.sample(parts.rows.prompts)
+        texts = training.task.sample(parts.rows.prompts)
+        seconds = time.perf_counter() - started
         training.task.recipe = recipe
-        return time.perf_counter() - started
+        return seconds, _longest(parts.tokenizer, texts)
 
     if parts.task.id not in GENERATIVE or limit <= SAMPLE_TOKENS:
-        return seconds(limit)
-    first, more = seconds(2), seconds(SAMPLE_TOKENS)
-    longer = max(0.0, more - first) / (SAMPLE_TOKENS - 2)
-    expected = first + longer * (limit * LONG_ANSWERS - 2)
-    return float(seconds(limit) if expected < MAX_SAMPLE_SECONDS else expected)
+        now, _ = answers(limit)
+        return now, now
+    answers(2)  # warms up
+    first, _ = answers(2)
+    now, num_tokens = answers(SAMPLE_TOKENS)
+    a_token = max(0.0, now - first) / (SAMPLE_TOKENS - 2)
+    now = first + a_token * (limit * LONG_ANSWERS - 2)
+    if now < MAX_SAMPLE_SECONDS:
+        now, num_tokens = answers(limit)
+        a_token = (now - first) / max(1, num_tokens - 2)
+    longest = min(limit, _longest(parts.tokenizer, [each.reference for each in parts.rows.prompts]) + 1)
+    return now, (now + first + a_token * (longest - 2)) / 2
+
+
+def _longest(tokenizer: Any, texts: Sequence[str]) -> int:
+    return max(map(len, tokenizer(list(texts))["input_ids"]))
 
 
 def _save(training: Any, folder: Path) -> dict[str, Any]:
     """Seconds and bytes of a checkpoint, and the bytes of the weights in it."""
     from engine.checkpoint import checkpoint_path
 
-    started = time.perf_counter()
-    training.state = type(training.state)(1, 0.0, None, None)
-    training._save()
-    seconds = time.perf_counter() - started
-    place = checkpoint_path(folder, 1)
+    for step in (1, 2):  # the disk takes the first one into its memory, and waits for it at the next
+        started = time.perf_counter()
+        training.state = type(training.state)(step, 0.0, None, None)
+        training._save()
+        seconds = time.perf_counter() - started
+        if seconds > MAX_SAVE_SECONDS:
+            break
+    place = checkpoint_path(folder, step)
     return {
         "save_s": seconds, "checkpoint_bytes": _size(place), "result_bytes": _size(place / "weights"),
     }  # fmt: skip
@@ -300,4 +324,4 @@ def _resident() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_at_once(main(sys.argv[1:]))

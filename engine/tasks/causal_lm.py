@@ -48,6 +48,9 @@ class CausalLanguageModel(Task):
         self._selects = self._head_is_plain()
         self.packs_rows = self._selects and self._may_pack() and reads_packed_rows(self._decoder.model)
 
+    def packed_size(self, lengths: Sequence[int]) -> int:
+        return sum(lengths)
+
     @property
     def groups_rows(self) -> bool:
         """Attention computes padding, also of packed rows."""

@@ -22,7 +22,7 @@ from engine.batches import Batch, validation_batches
 from engine.data.dataset import Dataset
 from engine.data.examples import Example
 from engine.frozen_trunk import FrozenTrunk
-from engine.kernels.packed_encoder import pack_rows
+from engine.kernels.row_layout import RowLayout
 from engine.messages import Predicted
 from engine.recipe import Recipe
 
@@ -87,8 +87,14 @@ class Task(ABC):
 
     def attach(self, model: Any, tokenizer: Any) -> None:
         """Take the model as the method prepared it."""
+        from engine.kernels.packed_encoder import pack_rows  # transformers' layers come with it
+
         self.model, self.tokenizer = model, tokenizer
         self.packs_rows = pack_rows(model)
+
+    def packed_size(self, lengths: Sequence[int]) -> int:
+        """Tokens that the layers compute of a batch of rows of these lengths, if rows are packed."""
+        return RowLayout(lengths, max(lengths)).size
 
     @property
     def groups_rows(self) -> bool:

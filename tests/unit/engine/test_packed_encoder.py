@@ -11,8 +11,8 @@ import transformers
 from torch import Tensor
 
 from engine.kernels.encoder_attention import NAME, row_attention, short_attention
-from engine.kernels.packed_encoder import pack, pack_rows, unpack
-from engine.kernels.row_layout import RowLayout
+from engine.kernels.packed_encoder import pack_rows
+from engine.kernels.row_layout import RowLayout, pack, unpack
 from engine.models.opening import load_with_head
 
 LENGTHS = (7, 40, 3, 17, 16, 40, 1)

@@ -11,9 +11,9 @@ import pytest
 from engine.preflight import kernels
 from engine.preflight.kernels import KernelWatch, eval_shapes, step_shapes
 from engine.preflight.probe import NUM_LONGEST_STEPS, _Steps
-from engine.processor import CAPACITY, LIBRARY_CAPACITY
+from engine.processor import CAPACITIES, LIBRARY_CAPACITY
 
-PACKED, PADDED = SimpleNamespace(packs_rows=True), SimpleNamespace(packs_rows=False)
+PACKED, PADDED = SimpleNamespace(packs_rows=True, packed_size=sum), SimpleNamespace(packs_rows=False)
 
 
 def rows_of(*lengths: int) -> list[Any]:
@@ -27,7 +27,7 @@ class Memory:
         self.used = 0
         monkeypatch.setattr(kernels, "bytes_in_use", lambda: self.used)
         monkeypatch.setattr(kernels, "_bytes_of_a_product", lambda dtype: 1000.0)
-        monkeypatch.delenv(CAPACITY, raising=False)  # a run in this process may have set it
+        monkeypatch.delenv(CAPACITIES[0], raising=False)  # a run in this process may have set it
 
 
 def meet(watch: KernelWatch, memory: Memory, shapes: list[tuple[int, ...]], num_bytes: int) -> None:
@@ -55,7 +55,7 @@ def test_the_library_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None
     many: set[kernels.Shape] = {(size,) for size in range(1, 500)}
     held = 2 * 28_000
     assert watch.still_to_come(train=many, val=set(), dtype="float32") == LIBRARY_CAPACITY * 1000 - held
-    monkeypatch.setenv(CAPACITY, "16")
+    monkeypatch.setenv(CAPACITIES[0], "16")
     assert watch.still_to_come(train=many, val=set(), dtype="float32") == 0, "it is full as it is"
 
 
