@@ -20,7 +20,8 @@ from engine.recipe import Recipe
 
 FOUND = {
     "device": "cpu", "dtype": "float32", "free_gpu_bytes": 0, "start_s": 1.0, "eval_s": 0.1, "later_eval_s": 0.1,
-    "sample_s": 0.1, "later_sample_s": 0.1, "save_s": 0.1, "checkpoint_bytes": 1000, "result_bytes": 1000, "steps_s": 1.0, "step_s": 0.1,
+    "sample_s": 0.1, "later_sample_s": 0.1,
+    "save_s": 0.1, "checkpoint_bytes": 1000, "result_bytes": 1000, "steps_s": 1.0, "step_s": 0.1,
     "longest_step_s": 0.2, "spread": 0.1, "tokens_per_second": 100.0, "memory": {"weights": 10},
     "peak_memory_bytes": 200_000_000,
 }  # fmt: skip
