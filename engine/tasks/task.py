@@ -90,7 +90,8 @@ class Task(ABC):
         from engine.kernels.packed_encoder import pack_rows  # transformers' layers come with it
 
         self.model, self.tokenizer = model, tokenizer
-        self.packs_rows = pack_rows(model)
+        # Learnt keys and values in front of every row belong to a table.
+        self.packs_rows = pack_rows(model) and self.recipe.method != "prefix"
 
     def packed_size(self, lengths: Sequence[int]) -> int:
         """Tokens that the layers compute of a batch of rows of these lengths, if rows are packed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from engine.kernels.encoder_attention import NAME, row_attention, short_attentio
 from engine.kernels.packed_encoder import pack_rows
 from engine.kernels.row_layout import RowLayout, pack, unpack
 from engine.models.opening import load_with_head
+from engine.recipe import Recipe
+from engine.tasks.text_classification import TextClassification
 
 LENGTHS = (7, 40, 3, 17, 16, 40, 1)
 HEADS, WIDTH = 3, 8
@@ -146,9 +149,18 @@ def test_long_rows_masks_with_holes_and_asked_states_are_computed_with_padding(t
     assert [tuple(width) for width in widths] == [(1, 56), (3, 16), (3, 16)]
 
 
-def test_a_recipe_of_an_earlier_version_keeps_its_batches() -> None:
-    from engine.recipe import Recipe
+@pytest.mark.parametrize(("method", "packs"), [("full", True), ("prompt", True), ("prefix", False)])
+def test_batches_are_mixed_only_where_nothing_computes_padding(
+    tiny_encoder: Path, method: str, packs: bool
+) -> None:
+    task = TextClassification(Recipe(method=method), {"labels": ["a", "b"], "is_multi_label": False})
+    task.attach(
+        task.load_model(tiny_encoder, dtype=torch.float32, device="cpu"), SimpleNamespace(pad_token_id=0)
+    )
+    assert (task.packs_rows, task.groups_rows) == (packs, not packs)
 
+
+def test_a_recipe_of_an_earlier_version_keeps_its_batches() -> None:
     kept = {was: Recipe.from_dict({"group_by_length": was}).group_by_length for was in (True, False, "true")}
     assert kept == {True: "always", False: "never", "true": "always"}
     assert Recipe().group_by_length == "auto"
