@@ -348,8 +348,7 @@ class Recipe:
     )  # fmt: skip
     group_by_length: str = _setting(
         "auto", "Group by length",
-        "Rows of like length in a batch: less padding to compute, and a short run learns a little less. Auto: only "
-        "where the model computes padding.",
+        "Batches of rows of like length pad less, but teach a short run less. Auto: only where padding costs.",
         group="batches", choices=("auto", "always", "never"),
     )  # fmt: skip
     validation_fraction: float = _setting(
