@@ -20,7 +20,7 @@ def main(library: Path, work: Path, out: Path, num_steps: int, row: str, _varian
         model=STARTER, task="text-classification", num_steps=num_steps, seed=seed,
         method="head-only" if is_head else "full", learning_rate=LEARNING_RATES[row], warmup_steps=0,
         schedule="linear", micro_batch_size=BATCH_SIZE, validation_fraction=0.0, eval_every_steps=num_steps,
-        save_every_steps=num_steps,
+        save_every_steps=num_steps, group_by_length="always" if row == "classify-expert" else "auto",  # as the peer
     )  # fmt: skip
     marks = train(library, work, out, recipe)
     steps = marks_of(marks, StepFinished)

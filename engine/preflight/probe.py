@@ -7,13 +7,14 @@ times, and says on stdout what that took. What it writes lies in FOLDER, which i
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import statistics
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,23 +117,25 @@ def probe(home: Home, folder: Path, recipe: Recipe, *, is_short: bool) -> dict[s
         found["eval_s"] = _validate(training, parts, kernels)
         found["sample_s"], found["later_sample_s"] = _sample_seconds(training, parts)
         memory["evaluation"] = max(0, peak_memory_bytes(device) - memory["runtime"] - memory["weights"])
-    steps = _Steps(training, kernels)
+    steps = _Steps(training, kernels, lambda: peak_memory_bytes(device))
     steps.measure(is_short=is_short)
     state = training.strategies.state().values()
     memory["optimizer"] = sum(each.numel() * each.element_size() for each in state)
     known = sum(memory[part] for part in ("runtime", "weights", "gradients", "optimizer"))
-    memory["activations"] = max(0, peak_memory_bytes(device) - known)
+    memory["activations"] = max(0, peak_memory_bytes(device) + steps.growth_bytes - known)
     if not is_short:
         found |= _save(training, folder)
-        # Once more, as after the steps of a run: the peak may lie here. Other rows, which are other sizes of batches.
+        # Both once more, as after the steps of a run: the peak may lie here. Other rows, which are other sizes of
+        # batches.
         found["later_eval_s"] = _validate(training, parts, kernels, offset=1)
+        _answer_shortly(training, parts)
         memory["kernels"] = kernels.still_to_come(
             train=set(steps.all_shapes()), val=set(eval_shapes(parts.rows.val, parts.task)), dtype=dtype
         )
     return found | {
         "steps_s": steps.total_s, "step_s": steps.mean_s, "longest_step_s": steps.longest_s, "spread": steps.spread,
         "tokens_per_second": steps.tokens_per_second, "memory": memory,
-        "peak_memory_bytes": peak_memory_bytes(device) + memory.get("kernels", 0),
+        "peak_memory_bytes": peak_memory_bytes(device) + steps.growth_bytes + memory.get("kernels", 0),
     }  # fmt: skip
 
 
@@ -145,8 +148,10 @@ class _Steps:
 
     training: Any
     kernels: KernelWatch
+    peak_bytes: Callable[[], int]
     costs: dict[int, float] = field(default_factory=dict)
     times: dict[int, float] = field(default_factory=dict)
+    peaks: list[int] = field(default_factory=list)  # of memory, after each
 
     def measure(self, *, is_short: bool) -> None:
         plan, num_steps = self.training.plan, self.training.recipe.num_steps
@@ -167,6 +172,7 @@ class _Steps:
             started = time.perf_counter()
             self.training._train_step(step)
             self.times[step] = time.perf_counter() - started
+        self.peaks.append(self.peak_bytes())
 
     def shapes(self, step: int) -> list[tuple[int, ...]]:
         return step_shapes(self.training.train_rows, self.training.plan.step(step), self.training.task)
@@ -174,6 +180,13 @@ class _Steps:
     def all_shapes(self) -> list[tuple[int, ...]]:
         """Those of the steps that were looked at."""
         return [shape for step in self.costs for shape in self.shapes(step)]
+
+    @property
+    def growth_bytes(self) -> int:
+        """What the pieces between used memory will still add: what the later half of the measured steps added, in
+        as many steps again, if there are as many."""
+        doublings = math.log2(max(1.0, int(self.training.recipe.num_steps) / len(self.times)))
+        return round(min(1.0, doublings) * (self.peaks[-1] - self.peaks[len(self.peaks) // 2]))
 
     @property
     def _is_padded(self) -> bool:
@@ -281,6 +294,14 @@ def _sample_seconds(training: Any, parts: Any) -> tuple[float, float]:
     return now, (now + first + a_token * (longest - 2)) / 2
 
 
+def _answer_shortly(training: Any, parts: Any) -> None:
+    """A round of answers that holds what a whole one holds, weights packed for writing among it."""
+    if parts.rows.prompts and parts.task.id in GENERATIVE:
+        training.task.recipe = parts.recipe.replace(sample_max_new_tokens=2)
+        training.task.sample(parts.rows.prompts)
+        training.task.recipe = parts.recipe
+
+
 def _longest(tokenizer: Any, texts: Sequence[str]) -> int:
     return max(map(len, tokenizer(list(texts))["input_ids"]))
 
@@ -289,16 +310,17 @@ def _save(training: Any, folder: Path) -> dict[str, Any]:
     """Seconds and bytes of a checkpoint, and the bytes of the weights in it."""
     from engine.checkpoint import checkpoint_path
 
-    for step in (1, 2):  # the disk takes the first one into its memory, and waits for it at the next
+    taken: list[float] = []
+    for step in (1, 2):  # the disk takes the first one into its memory, and often waits for it at the next
         started = time.perf_counter()
         training.state = type(training.state)(step, 0.0, None, None)
         training._save()
-        seconds = time.perf_counter() - started
-        if seconds > MAX_SAVE_SECONDS:
+        taken.append(time.perf_counter() - started)
+        if taken[0] > MAX_SAVE_SECONDS:
             break
-    place = checkpoint_path(folder, step)
+    place = checkpoint_path(folder, len(taken))
     return {
-        "save_s": seconds, "checkpoint_bytes": _size(place), "result_bytes": _size(place / "weights"),
+        "save_s": statistics.fmean(taken), "checkpoint_bytes": _size(place), "result_bytes": _size(place / "weights"),
     }  # fmt: skip
 
 
