@@ -22,7 +22,7 @@ from transformers.masking_utils import sdpa_mask
 
 from engine.kernels.attention import LONGEST
 from engine.kernels.dropout import kept
-from engine.kernels.row_layout import RowLayout
+from engine.kernels.row_layout import RowLayout, added_to_scores
 
 NAME = "tunebench_encoder"
 CHUNK_SCORES = 1 << 19  # at once: a megabyte in bfloat16
@@ -215,9 +215,7 @@ def short_attention(
     """softmax(q k^T * scale) v, of shape (B, H, T, E). `mask` (B, 1, 1 or T, T) is true where a key counts."""
     shape = q_BHTE.shape
     q, k, v = (each.reshape(-1, *each.shape[2:]) for each in (q_BHTE, k_BHTE, v_BHTE))
-    hidden = None
-    if mask is not None:
-        hidden = torch.zeros(mask.shape).masked_fill_(~mask, torch.finfo(torch.float32).min)
+    hidden = None if mask is None else added_to_scores(mask)
     out: Tensor = _ShortAttention.apply(q, k, v, hidden, scale, dropout)
     return out.view(shape)
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from engine.kernels.attention import LONGEST
 from engine.kernels.encoder_attention import NAME
 from engine.kernels.row_layout import LAYOUT, RowLayout, pack, unpack
+from engine.kernels.row_table import moved
 from engine.methods.architecture import blocks
 
 # How far the states of packed rows may lie from those of padded ones, as a share of the largest.
@@ -72,7 +73,7 @@ def _enter(_block: nn.Module, args: Any, options: dict[str, Any]) -> tuple[Any, 
     if layout is None:
         return None
     hidden_BTD, *others = args
-    return (_Pack.apply(hidden_BTD, layout), *others), options
+    return (_packed(hidden_BTD, layout), *others), options
 
 
 def _leave(_block: nn.Module, _args: Any, options: dict[str, Any], output: Any) -> Any:
@@ -80,30 +81,16 @@ def _leave(_block: nn.Module, _args: Any, options: dict[str, Any], output: Any) 
     if layout is None:
         return output
     if isinstance(output, tuple):
-        return (_Unpack.apply(output[0], layout), *output[1:])
-    return _Unpack.apply(output, layout)
+        return (_unpacked(output[0], layout), *output[1:])
+    return _unpacked(output, layout)
 
 
-class _Pack(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, states_BTD: Tensor, layout: RowLayout) -> Tensor:
-        ctx.layout = layout
-        return pack(states_BTD, layout)
-
-    @staticmethod
-    def backward(ctx: Any, grad_1ND: Tensor) -> tuple[Tensor, None]:
-        return unpack(grad_1ND, ctx.layout), None
+def _packed(states_BTD: Tensor, layout: RowLayout) -> Tensor:
+    return moved(states_BTD, lambda table: pack(table, layout), lambda rows: unpack(rows, layout))
 
 
-class _Unpack(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, packed_1ND: Tensor, layout: RowLayout) -> Tensor:
-        ctx.layout = layout
-        return unpack(packed_1ND, layout)
-
-    @staticmethod
-    def backward(ctx: Any, grad_BTD: Tensor) -> tuple[Tensor, None]:
-        return pack(grad_BTD, ctx.layout), None
+def _unpacked(packed_1ND: Tensor, layout: RowLayout) -> Tensor:
+    return moved(packed_1ND, lambda rows: unpack(rows, layout), lambda table: pack(table, layout))
 
 
 # ------------------------------------------------------------------------------------------- the trial

@@ -108,6 +108,10 @@ def _table_time(length: int) -> int:
 def _hidden(lengths: tuple[int, ...], time: int) -> Tensor | None:
     if min(lengths) == time:
         return None
-    is_behind_BT = torch.arange(time) >= torch.tensor(lengths)[:, None]
-    hidden_BT = torch.zeros(is_behind_BT.shape).masked_fill_(is_behind_BT, torch.finfo(torch.float32).min)
-    return hidden_BT[:, None, None]
+    is_row_BT = torch.arange(time) < torch.tensor(lengths)[:, None]
+    return added_to_scores(is_row_BT[:, None, None])
+
+
+def added_to_scores(is_seen: Tensor) -> Tensor:
+    """0 where something is seen and the lowest float32 where not."""
+    return torch.zeros(is_seen.shape).masked_fill_(~is_seen, torch.finfo(torch.float32).min)

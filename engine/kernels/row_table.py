@@ -5,38 +5,37 @@ Shapes: B batch, H heads, T time, E width, N tokens of all rows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+Move = Callable[[Tensor], Tensor]
 
-class _Table(torch.autograd.Function):
+
+class _Moved(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows_1HNE: Tensor, lengths: tuple[int, ...]) -> Tensor:
-        ctx.lengths = lengths
-        return _padded(rows_1HNE, lengths)
-
-    @staticmethod
-    def backward(ctx: Any, grad_BHTE: Tensor) -> tuple[Tensor, None]:
-        return _without_padding(grad_BHTE, ctx.lengths), None
-
-
-class _Rows(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, table_BHTE: Tensor, lengths: tuple[int, ...]) -> Tensor:
-        ctx.lengths = lengths
-        return _without_padding(table_BHTE, lengths)
+    def forward(ctx: Any, x: Tensor, there: Move, back: Move) -> Tensor:
+        ctx.back = back
+        return there(x)
 
     @staticmethod
-    def backward(ctx: Any, grad_1HNE: Tensor) -> tuple[Tensor, None]:
-        return _padded(grad_1HNE, ctx.lengths), None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.back(grad), None, None
+
+
+def moved(x: Tensor, there: Move, back: Move) -> Tensor:
+    """`there(x)`, which puts values elsewhere and adds none up; the gradient goes `back` the same way."""
+    elsewhere: Tensor = _Moved.apply(x, there, back)
+    return elsewhere
 
 
 def as_table(rows_1HNE: Tensor, lengths: tuple[int, ...]) -> Tensor:
     """(1, H, N, E) -> (B, H, T, E), contiguous, zero behind a row's end; T is that of the longest row."""
-    table_BHTE: Tensor = _Table.apply(rows_1HNE, lengths)
-    return table_BHTE
+    return moved(
+        rows_1HNE, lambda rows: _padded(rows, lengths), lambda table: _without_padding(table, lengths)
+    )
 
 
 def as_rows(table_BHTE: Tensor, lengths: tuple[int, ...]) -> Tensor:
@@ -44,8 +43,9 @@ def as_rows(table_BHTE: Tensor, lengths: tuple[int, ...]) -> Tensor:
 
     In memory the heads of a token lie beside each other, as the layers around attention want them.
     """
-    rows_1HNE: Tensor = _Rows.apply(table_BHTE, lengths)
-    return rows_1HNE
+    return moved(
+        table_BHTE, lambda table: _without_padding(table, lengths), lambda rows: _padded(rows, lengths)
+    )
 
 
 def _padded(rows_1HNE: Tensor, lengths: tuple[int, ...]) -> Tensor:

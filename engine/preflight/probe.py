@@ -128,7 +128,8 @@ def probe(home: Home, folder: Path, recipe: Recipe, *, is_short: bool) -> dict[s
         # Both once more, as after the steps of a run: the peak may lie here. Other rows, which are other sizes of
         # batches.
         found["later_eval_s"] = _validate(training, parts, kernels, offset=1)
-        _answer_shortly(training, parts)
+        if parts.rows.prompts and parts.task.id in GENERATIVE:
+            _answer(training, parts, 2)
         memory["kernels"] = kernels.still_to_come(
             train=set(steps.all_shapes()), val=set(eval_shapes(parts.rows.val, parts.task)), dtype=dtype
         )
@@ -268,15 +269,13 @@ def _sample_seconds(training: Any, parts: Any) -> tuple[float, float]:
     """
     if not parts.rows.prompts:
         return 0.0, 0.0
-    recipe, limit = parts.recipe, parts.recipe.sample_max_new_tokens
+    limit = parts.recipe.sample_max_new_tokens
 
     def answers(num_tokens: int) -> tuple[float, int]:
         """Seconds, and tokens of the longest."""
-        training.task.recipe = recipe.replace(sample_max_new_tokens=num_tokens)
         started = time.perf_counter()
-        texts = training.task.sample(parts.rows.prompts)
+        texts = _answer(training, parts, num_tokens)
         seconds = time.perf_counter() - started
-        training.task.recipe = recipe
         return seconds, _longest(parts.tokenizer, texts)
 
     if parts.task.id not in GENERATIVE or limit <= SAMPLE_TOKENS:
@@ -284,8 +283,8 @@ def _sample_seconds(training: Any, parts: Any) -> tuple[float, float]:
         return now, now
     answers(2)  # warms up
     first, _ = answers(2)
-    now, num_tokens = answers(SAMPLE_TOKENS)
-    a_token = max(0.0, now - first) / (SAMPLE_TOKENS - 2)
+    more, _ = answers(SAMPLE_TOKENS)
+    a_token = max(0.0, more - first) / (SAMPLE_TOKENS - 2)
     now = first + a_token * (limit * LONG_ANSWERS - 2)
     if now < MAX_SAMPLE_SECONDS:
         now, num_tokens = answers(limit)
@@ -294,12 +293,12 @@ def _sample_seconds(training: Any, parts: Any) -> tuple[float, float]:
     return now, (now + first + a_token * (longest - 2)) / 2
 
 
-def _answer_shortly(training: Any, parts: Any) -> None:
-    """A round of answers that holds what a whole one holds, weights packed for writing among it."""
-    if parts.rows.prompts and parts.task.id in GENERATIVE:
-        training.task.recipe = parts.recipe.replace(sample_max_new_tokens=2)
-        training.task.sample(parts.rows.prompts)
-        training.task.recipe = parts.recipe
+def _answer(training: Any, parts: Any, num_tokens: int) -> list[str]:
+    """A round of answers of at most so many tokens; of two it holds what a whole one holds, packed weights too."""
+    training.task.recipe = parts.recipe.replace(sample_max_new_tokens=num_tokens)
+    texts: list[str] = training.task.sample(parts.rows.prompts)
+    training.task.recipe = parts.recipe
+    return texts
 
 
 def _longest(tokenizer: Any, texts: Sequence[str]) -> int:
