@@ -13,6 +13,7 @@ from torch import nn
 from engine.methods.method import ParameterGroup as MethodGroup
 from engine.optimizers.masters import MasterOptimizer, ParameterGroup
 from engine.optimizers.rules import require_optimizer
+from engine.optimizers.tables import tables_named_by_row
 from engine.recipe import Recipe
 
 
@@ -41,6 +42,8 @@ def optimizer_for(
     groups = groups_for(model, recipe, method_groups)
     for group in groups:
         require_optimizer(group.rule, group.parameters[0].device.type)
+    for table in tables_named_by_row(model, recipe):
+        table.sparse = True  # its gradient is the rows that were named
     return MasterOptimizer(groups, momentum=recipe.momentum, l1=recipe.l1, ema_decay=recipe.ema_decay)
 
 
@@ -57,6 +60,7 @@ def groups_for(
     depths, head = layer_depths(model)
     of_method = {id(each): group for group in method_groups for each in group.parameters}
     starts = first_steps({name: depths[name] for name, _ in named}, head, recipe.unfreeze_every_steps)
+    tables = {id(each.weight) for each in tables_named_by_row(model, recipe)}
     embedded = {id(each) for module in _embeddings(model) for each in module.parameters()}
 
     kinds: dict[_Kind, list[nn.Parameter]] = {}
@@ -75,9 +79,12 @@ def groups_for(
         )
         kinds.setdefault(kind, []).append(parameter)
     return [
-        ParameterGroup(tuple(parameters), kind.rate_factor, kind.weight_decay, kind.first_step, kind.rule)
+        ParameterGroup(
+            tuple(parameters), kind.rate_factor, kind.weight_decay, kind.first_step, kind.rule,
+            tables=tuple(each for each in parameters if id(each) in tables),
+        )
         for kind, parameters in kinds.items()
-    ]
+    ]  # fmt: skip
 
 
 def layer_depths(model: nn.Module) -> tuple[dict[str, int], int]:

@@ -12,11 +12,13 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import compress
 
 import torch
 from torch import Tensor, nn
 
-from engine.optimizers.rules import make_rule
+from engine.optimizers.rules import AdamW, make_rule
+from engine.optimizers.tables import NamedRows
 
 # State that an optimizer keeps as a plain number and a checkpoint as a tensor.
 NUMBERS = "number."
@@ -28,7 +30,7 @@ class ParameterGroup:
     """Parameters that are updated alike: of one type, on one device.
 
     `rate_factor` times the run's rate is theirs; `first_step` is the step from which they learn; `rule` is the
-    optimizer's name in engine.recipe.OPTIMIZERS.
+    optimizer's name in engine.recipe.OPTIMIZERS; `tables` are those that learn by row (see engine.optimizers.tables).
     """
 
     parameters: tuple[nn.Parameter, ...]
@@ -36,6 +38,7 @@ class ParameterGroup:
     weight_decay: float = 0.0
     first_step: int = 1
     rule: str = "adamw"
+    tables: tuple[nn.Parameter, ...] = ()
 
 
 class MasterOptimizer:
@@ -129,6 +132,9 @@ class _Chunk:
     place: slice
     parts: tuple[tuple[nn.Parameter, int, int], ...]
 
+    def __len__(self) -> int:
+        return int(self.place.stop - self.place.start)
+
 
 class _Flat:
     """One group: flat values, masters, what was summed of their gradients, and the rule that updates them."""
@@ -153,9 +159,21 @@ class _Flat:
         )  # fmt: skip
         # A GPU is quicker with few large operations than with many that stay in a cache.
         self._in_pieces = self._rule.takes_pieces and first.device.type == "cpu"
-        self._chunks = _chunks(group.parameters, PIECE if self._in_pieces else size)
+        by_row = {id(table) for table in group.tables}
+        self._whole = [id(parameter) not in by_row for parameter in group.parameters]
+        self._limit = PIECE if self._in_pieces else size
+        self._chunks = _chunks(group.parameters, self._whole, self._limit)
+        self._tables = list(self._named_rows())
         self._sum: Tensor | None = None
         self._has_sum = False  # the sum holds something of this step
+
+    def _named_rows(self) -> Iterator[NamedRows]:
+        end = 0
+        for parameter, is_whole in zip(self.group.parameters, self._whole, strict=True):
+            start, end = end, end + parameter.numel()
+            if not is_whole:
+                assert isinstance(self._rule, AdamW)
+                yield NamedRows(parameter, slice(start, end), self._rule)
 
     def _pieces(self, flat: Tensor) -> list[Tensor]:
         """One view for each parameter."""
@@ -170,25 +188,35 @@ class _Flat:
                 parameter.requires_grad_(learns)
 
     def collect(self) -> None:
-        """Move what the parameters have of gradients to the sum, in float32."""
-        parameters = self.group.parameters
-        if all(parameter.grad is None for parameter in parameters):
+        """Move what the parameters have of gradients to the sum, in float32; autograd itself lists named rows."""
+        whole = list(compress(self.group.parameters, self._whole))
+        if all(parameter.grad is None for parameter in whole):
             return
         if self._sum is None:
             self._sum = torch.zeros_like(self.master)
-        for total, parameter in zip(self._pieces(self._sum), parameters, strict=True):
+        for total, parameter in zip(compress(self._pieces(self._sum), self._whole), whole, strict=True):
             _add(total, parameter.grad, is_first=not self._has_sum)
             parameter.grad = None
         self._has_sum = True
 
     def squared_length(self) -> float:
         """Of the gradient."""
-        return sum(float(torch.linalg.vector_norm(gradient)) ** 2 for _, gradient in self._gradients())
+        if self._has_sum or not self._in_pieces:
+            self.collect()
+        if self._sum is not None and self._has_sum:
+            found = [self._sum[chunk.place] for chunk in self._chunks]
+        else:
+            whole = compress(self.group.parameters, self._whole)
+            found = [parameter.grad for parameter in whole if parameter.grad is not None]
+        of_rows = sum(table.squared_length() for table in self._tables)
+        return of_rows + sum(_squared_length(each, self._limit) for each in found)
 
     def step(self, learning_rate: float, l1: float, share: float) -> None:
         """Update by that share of the gradient, and forget it."""
         rate = learning_rate * self.group.rate_factor
         self._rule.begin(rate)
+        for table in self._tables:
+            table.step(share)
         for place, gradient in self._gradients():
             if share != 1.0:
                 gradient.mul_(share)
@@ -205,7 +233,8 @@ class _Flat:
         """The step's gradient in float32, piece by piece; one holds until the next is asked for."""
         if self._has_sum or not self._in_pieces:
             self.collect()
-        room = torch.empty(0 if self._has_sum else self._chunks[0].place.stop, device=self.master.device)
+        longest = 0 if self._has_sum else max((len(chunk) for chunk in self._chunks), default=0)
+        room = torch.empty(longest, device=self.master.device)
         for chunk in self._chunks:
             if self._sum is not None and self._has_sum:
                 yield chunk.place, self._sum[chunk.place]
@@ -244,14 +273,26 @@ class _Flat:
                 for key, tensor in tensors.items()
             }
         )
+        for table in self._tables:
+            table.know_what_has_moments()
 
 
-def _chunks(parameters: Sequence[nn.Parameter], limit: int) -> list[_Chunk]:
-    """All elements of the parameters in order, in stretches of at most `limit`."""
+def _chunks(parameters: Sequence[nn.Parameter], wanted: Sequence[bool], limit: int) -> list[_Chunk]:
+    """The elements of the wanted parameters in order, in stretches of at most `limit` without a gap."""
     found: list[_Chunk] = []
     parts: list[tuple[nn.Parameter, int, int]] = []
     begin = end = 0
-    for parameter in parameters:
+
+    def close() -> None:
+        if parts:
+            found.append(_Chunk(slice(begin, end), tuple(parts)))
+            parts.clear()
+
+    for parameter, is_wanted in zip(parameters, wanted, strict=True):
+        if not is_wanted:
+            close()
+            begin = end = end + parameter.numel()
+            continue
         start = 0
         while start < parameter.numel():
             stop = min(parameter.numel(), start + limit - (end - begin))
@@ -259,9 +300,10 @@ def _chunks(parameters: Sequence[nn.Parameter], limit: int) -> list[_Chunk]:
             end += stop - start
             start = stop
             if end - begin == limit:
-                found.append(_Chunk(slice(begin, end), tuple(parts)))
-                parts, begin = [], end
-    return [*found, _Chunk(slice(begin, end), tuple(parts))] if parts else found
+                close()
+                begin = end
+    close()
+    return found
 
 
 def _gathered(chunk: _Chunk, room: Tensor) -> Tensor:
@@ -275,6 +317,12 @@ def _gathered(chunk: _Chunk, room: Tensor) -> Tensor:
             part.copy_(parameter.grad.view(-1)[start:stop])
         at += stop - start
     return room[:at]
+
+
+def _squared_length(gradient: Tensor, limit: int) -> float:
+    """In float32, a piece at a time: of 28 M numbers at once a thousandth of the length is rounded away."""
+    pieces = gradient.view(-1).split(limit)
+    return sum(float(torch.linalg.vector_norm(each, dtype=torch.float32)) ** 2 for each in pieces)
 
 
 def _add(total: Tensor, gradient: Tensor | None, *, is_first: bool) -> None:

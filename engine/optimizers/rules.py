@@ -48,7 +48,7 @@ class AdamW:
     takes_pieces = True
 
     def __init__(self, master: Tensor, weight_decay: float) -> None:
-        self._master, self._decay, self._rate = master, weight_decay, 0.0
+        self.master, self._decay, self._rate = master, weight_decay, 0.0
         self._mean, self._square = torch.zeros_like(master), torch.zeros_like(master)
         self._step = torch.zeros((), device=master.device)
 
@@ -57,9 +57,26 @@ class AdamW:
         self._step += 1
 
     def update(self, place: slice, gradient: Tensor) -> None:
+        self._change(self.master[place], gradient, self._mean[place], self._square[place])
+
+    def update_rows(self, place: slice, rows: Tensor, gradient: Tensor) -> Tensor:
+        """Change those rows alone of the table at `place` by their `gradient` (rows, width); returns their masters."""
+        whole = [each[place].view(-1, gradient.shape[1]) for each in (self.master, self._mean, self._square)]
+        master, mean, square = (each.index_select(0, rows) for each in whole)
+        self._change(master, gradient, mean, square)
+        for each, changed in zip(whole, (master, mean, square), strict=True):
+            each.index_copy_(0, rows, changed)
+        return master
+
+    def has_moments(self, place: slice, num_rows: int) -> Tensor:
+        """Of each row of the table at `place`, whether it has any."""
+        moments = (each[place].view(num_rows, -1) for each in (self._mean, self._square))
+        return torch.stack([each.any(1) for each in moments]).any(0)
+
+    def _change(self, master: Tensor, gradient: Tensor, mean: Tensor, square: Tensor) -> None:
         # torch.optim.AdamW wants the gradients of all its weights at once; this is what it calls in the end.
         torch._fused_adamw_(
-            [self._master[place]], [gradient], [self._mean[place]], [self._square[place]], [], [self._step],
+            [master], [gradient], [mean], [square], [], [self._step],
             lr=self._rate, beta1=ADAM_BETAS[0], beta2=ADAM_BETAS[1], weight_decay=self._decay, eps=ADAM_EPSILON,
             amsgrad=False, maximize=False,
         )  # fmt: skip
