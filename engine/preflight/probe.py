@@ -118,18 +118,26 @@ def probe(home: Home, folder: Path, recipe: Recipe, *, is_short: bool) -> dict[s
         found["sample_s"], found["later_sample_s"] = _sample_seconds(training, parts)
         memory["evaluation"] = max(0, peak_memory_bytes(device) - memory["runtime"] - memory["weights"])
     steps = _Steps(training, kernels, lambda: peak_memory_bytes(device))
-    steps.measure(is_short=is_short)
+
+    def look(offset: int) -> None:
+        """Validate and answer as a run does once it learns; other rows each time, which are other sizes of batches."""
+        found["later_eval_s"] = _validate(training, parts, kernels, offset)
+        if parts.rows.prompts and parts.task.id in GENERATIVE:
+            _answer(training, parts, 2)
+
+    def half_way() -> None:
+        """What comes between a run's steps leaves its memory in other pieces to the steps that follow."""
+        if not is_short:
+            found.update(_save(training, folder))
+            look(1)
+
+    steps.measure(half_way, is_short=is_short)
     state = training.strategies.state().values()
     memory["optimizer"] = sum(each.numel() * each.element_size() for each in state)
     known = sum(memory[part] for part in ("runtime", "weights", "gradients", "optimizer"))
     memory["activations"] = max(0, peak_memory_bytes(device) + steps.growth_bytes - known)
     if not is_short:
-        found |= _save(training, folder)
-        # Both once more, as after the steps of a run: the peak may lie here. Other rows, which are other sizes of
-        # batches.
-        found["later_eval_s"] = _validate(training, parts, kernels, offset=1)
-        if parts.rows.prompts and parts.task.id in GENERATIVE:
-            _answer(training, parts, 2)
+        look(2)  # the peak may lie here
         memory["kernels"] = kernels.still_to_come(
             train=set(steps.all_shapes()), val=set(eval_shapes(parts.rows.val, parts.task)), dtype=dtype
         )
@@ -154,7 +162,8 @@ class _Steps:
     times: dict[int, float] = field(default_factory=dict)
     peaks: list[int] = field(default_factory=list)  # of memory, after each
 
-    def measure(self, *, is_short: bool) -> None:
+    def measure(self, half_way: Callable[[], None], *, is_short: bool) -> None:
+        """Take the chosen steps, and `half_way` between them."""
         plan, num_steps = self.training.plan, self.training.recipe.num_steps
         lengths = [len(row.input_ids) for row in self.training.train_rows]
         for step in range(1, min(num_steps, max(plan.steps_per_epoch, MAX_PLANNED_STEPS)) + 1):
@@ -164,7 +173,9 @@ class _Steps:
         chosen = _spread(ordered, 2 if is_short else NUM_SAMPLED_STEPS)
         chosen |= set(ordered[: 1 if is_short else NUM_LONGEST_STEPS])
         self._take(min(chosen))  # warms up; taken once more below
-        for step in sorted(chosen):
+        for place, step in enumerate(sorted(chosen)):
+            if place == len(chosen) // 2:
+                half_way()
             if sum(self.times.values()) < MAX_STEP_SECONDS or step == ordered[0]:
                 self._take(step)
 

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import classify, sft, training, work
 from benchmarks.compare import Asked
+from engine.batches import BatchPlan
 from engine.errors import UserError
 
 SPEED = {"ours": 60.0, "slow": 5.0, "fast": 20.0}
@@ -147,3 +148,15 @@ def test_work_is_what_a_counter_sees(tiny_model: Path) -> None:
     counted = counter.get_total_flops()
     square = 6 * 20**2 * shape.attention_width  # eager attention multiplies both halves of the square
     assert counted == pytest.approx(shape.decoder_row(20, 20, rank=None) + square, rel=0.01)
+
+
+def test_the_peer_learns_the_rows_in_the_order_of_ours_over_epochs() -> None:
+    rows = [{"text": str(number)} for number in range(40)]
+    found = classify.in_our_order(rows, 5, seed=43)
+    plan = BatchPlan(
+        [9] * 40, micro_batch_size=16, gradient_accumulation_steps=1, seed=43, group_by_length=False
+    )
+    batches = [[rows[row] for row in plan.step(step)[0]] for step in range(1, 6)]
+    assert found == [row for batch in batches for row in batch]
+    assert sorted(found[:40], key=lambda row: int(row["text"])) == rows
+    assert found != classify.in_our_order(rows, 5, seed=44)

@@ -117,7 +117,7 @@ class Training:
 def test_steps_come_as_in_the_run_and_the_longest_are_among_them() -> None:
     lengths = [(7 * n) % 101 + 1 for n in range(100)]
     training = Training(Plan(lengths), SimpleNamespace(num_steps=100))
-    _Steps(training, KernelWatch("cuda"), lambda: 0).measure(is_short=False)
+    _Steps(training, KernelWatch("cuda"), lambda: 0).measure(lambda: None, is_short=False)
     taken = training.taken
     assert taken[0] == taken[1]  # the first one warms up
     assert taken[1:] == sorted(set(taken))
@@ -128,7 +128,7 @@ def test_steps_come_as_in_the_run_and_the_longest_are_among_them() -> None:
 def test_all_epochs_are_looked_at_for_their_sizes() -> None:
     training = Training(Plan([3, 5]), SimpleNamespace(num_steps=6))
     steps = _Steps(training, KernelWatch("cuda"), lambda: 0)
-    steps.measure(is_short=True)
+    steps.measure(lambda: None, is_short=True)
     assert len(steps.costs) == 6 and set(steps.all_shapes()) == {(3,), (5,)}
 
 
@@ -136,7 +136,7 @@ def test_memory_that_still_creeps_is_told_once_more_where_a_run_has_as_many_step
     def growth(num_steps: int, bytes_a_step: int) -> int:
         training = Training(Plan([8] * num_steps), SimpleNamespace(num_steps=num_steps))
         steps = _Steps(training, KernelWatch("cuda"), lambda: 100 + bytes_a_step * len(training.taken))
-        steps.measure(is_short=False)
+        steps.measure(lambda: None, is_short=False)
         return steps.growth_bytes
 
     assert growth(1000, 0) == 0
