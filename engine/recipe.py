@@ -716,6 +716,8 @@ def _field_type(key: str) -> tuple[type, bool]:
 
 # What a field held in recipes of earlier versions, in lower case, and what that is called now.
 FORMERLY: dict[str, dict[str, Any]] = {"group_by_length": {"true": "always", "false": "never"}}
+# Defaults of those versions. Who left one alone then has chosen nothing, and gets today's.
+FORMER_DEFAULTS: dict[str, Any] = {"group_by_length": True}
 
 
 class _Wrong(ValueError):

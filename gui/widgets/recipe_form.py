@@ -18,7 +18,7 @@ from PySide6.QtCore import QSettings, Signal
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from engine.metrics import METRICS, figures_of_validation
-from engine.recipe import EFFORTS, FIELDS, Problem, Recipe, RecipeError, usual_row_tokens
+from engine.recipe import EFFORTS, FIELDS, FORMER_DEFAULTS, Problem, Recipe, RecipeError, usual_row_tokens
 from gui.icons import set_icon
 from gui.recipe_words import METHOD_TIPS, METHOD_WORDS, WORDS, recipe_word
 from gui.widgets.form import Form, FormRow
@@ -430,7 +430,10 @@ class RecipeForm(QWidget):
         kept = self._settings.value(SETTINGS_KEY) if self._settings is not None else None
         try:
             last = json.loads(str(kept)) if kept else {}
-            recipe = Recipe.from_dict(last.get("values", {})).to_dict()
+            values = last.get("values", {})
+            left_alone = {key for key, value in FORMER_DEFAULTS.items() if values.get(key) == value}
+            chosen = {key: value for key, value in values.items() if key not in left_alone}
+            recipe = Recipe.from_dict(chosen).to_dict()
         except (ValueError, AttributeError, RecipeError):
             last, recipe = {}, {}  # written by another version: the defaults serve as well
         self._fill(recipe, last.get("effort", "balanced"))

@@ -170,6 +170,15 @@ def test_a_memory_of_another_version_gives_the_defaults(qtbot, tmp_path):
     assert form.recipe() == Recipe()
 
 
+@pytest.mark.parametrize(("kept", "found"), [(True, "auto"), (False, "never"), ("always", "always")])
+def test_who_left_a_former_default_alone_gets_todays(qtbot, tmp_path, kept, found):
+    settings = QSettings(str(tmp_path / "s.ini"), QSettings.Format.IniFormat)
+    settings.setValue("train/last_choices", json.dumps({"values": {"group_by_length": kept, "rank": 4}}))
+    form = RecipeForm(settings)
+    qtbot.addWidget(form)
+    assert form.recipe() == Recipe(group_by_length=found, rank=4)
+
+
 def items(form: RecipeForm, key: str) -> list[str]:
     field = form.field(key)
     return [field.itemText(place) for place in range(field.count())]
