@@ -11,7 +11,13 @@ import os
 import sys
 from collections.abc import Sequence
 
-from engine.home import Home
+try:
+    from engine.home import Home
+except ModuleNotFoundError as missing:  # a fresh clone, or another Python than the one it was installed for
+    sys.exit(
+        f"{missing.name} is missing from {sys.executable}. In this folder, `pip install -e .` installs it and all else "
+        "that Tunebench needs; then run this again with the same Python."
+    )
 
 NO_SCREEN = (
     "There is no screen to open the window on (neither DISPLAY nor WAYLAND_DISPLAY is set); "

@@ -248,6 +248,15 @@ def test_without_a_screen_one_sentence_says_so(words: list[str]) -> None:
     assert "python main.py demo" in answer.err and "DISPLAY" in answer.err
 
 
+def test_before_anything_is_installed_one_sentence_says_what_to_do() -> None:
+    """-S is a Python that knows none of the installed packages, as in a fresh clone."""
+    bare = [sys.executable, "-S", str(PROGRAM / "main.py"), "runs"]
+    done = subprocess.run(bare, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "platformdirs is missing" in done.stderr and "pip install -e ." in done.stderr
+
+
 def test_help_reads_well_and_is_no_error() -> None:
     answer = program("--help")
     assert answer.code == 0
