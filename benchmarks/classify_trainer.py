@@ -24,9 +24,7 @@ from benchmarks.clock import Mark, mark, speeds
 from benchmarks.training import asked_of_part
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "defaults": {
-        "train_sampling_strategy": "sequential"
-    },  # rows that lie in our order, itself drawn at random
+    "defaults": {"train_sampling_strategy": "sequential"},  # of rows laid in our random order
     "grouped-autocast": {"train_sampling_strategy": "group_by_length", "bf16": True},
     "grouped-bf16": {"train_sampling_strategy": "group_by_length"},
     "head-only": {},

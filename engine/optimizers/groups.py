@@ -42,8 +42,8 @@ def optimizer_for(
     groups = groups_for(model, recipe, method_groups)
     for group in groups:
         require_optimizer(group.rule, group.parameters[0].device.type)
-    for table in tables_named_by_row(model, recipe):
-        table.sparse = True  # its gradient is the rows that were named
+        for table in group.tables:
+            table.sparse = True  # its gradient is the rows that were named
     return MasterOptimizer(groups, momentum=recipe.momentum, l1=recipe.l1, ema_decay=recipe.ema_decay)
 
 
@@ -60,7 +60,7 @@ def groups_for(
     depths, head = layer_depths(model)
     of_method = {id(each): group for group in method_groups for each in group.parameters}
     starts = first_steps({name: depths[name] for name, _ in named}, head, recipe.unfreeze_every_steps)
-    tables = {id(each.weight) for each in tables_named_by_row(model, recipe)}
+    tables = tables_named_by_row(model, recipe)
     embedded = {id(each) for module in _embeddings(model) for each in module.parameters()}
 
     kinds: dict[_Kind, list[nn.Parameter]] = {}
@@ -81,7 +81,7 @@ def groups_for(
     return [
         ParameterGroup(
             tuple(parameters), kind.rate_factor, kind.weight_decay, kind.first_step, kind.rule,
-            tables=tuple(each for each in parameters if id(each) in tables),
+            tables=tuple(table for table in tables if any(table.weight is each for each in parameters)),
         )
         for kind, parameters in kinds.items()
     ]  # fmt: skip

@@ -38,7 +38,7 @@ class ParameterGroup:
     weight_decay: float = 0.0
     first_step: int = 1
     rule: str = "adamw"
-    tables: tuple[nn.Parameter, ...] = ()
+    tables: tuple[nn.Embedding, ...] = ()
 
 
 class MasterOptimizer:
@@ -159,7 +159,7 @@ class _Flat:
         )  # fmt: skip
         # A GPU is quicker with few large operations than with many that stay in a cache.
         self._in_pieces = self._rule.takes_pieces and first.device.type == "cpu"
-        by_row = {id(table) for table in group.tables}
+        by_row = {id(table.weight) for table in group.tables}
         self._whole = [id(parameter) not in by_row for parameter in group.parameters]
         self._limit = PIECE if self._in_pieces else size
         self._chunks = _chunks(group.parameters, self._whole, self._limit)
@@ -201,15 +201,14 @@ class _Flat:
 
     def squared_length(self) -> float:
         """Of the gradient."""
-        if self._has_sum or not self._in_pieces:
-            self.collect()
-        if self._sum is not None and self._has_sum:
-            found = [self._sum[chunk.place] for chunk in self._chunks]
+        total = self._summed()
+        if total is not None:
+            found = [total[chunk.place] for chunk in self._chunks]
         else:
             whole = compress(self.group.parameters, self._whole)
             found = [parameter.grad for parameter in whole if parameter.grad is not None]
-        of_rows = sum(table.squared_length() for table in self._tables)
-        return of_rows + sum(_squared_length(each, self._limit) for each in found)
+        found += [table.gradient()[1] for table in self._tables]
+        return sum(_squared_length(each, self._limit) for each in found)
 
     def step(self, learning_rate: float, l1: float, share: float) -> None:
         """Update by that share of the gradient, and forget it."""
@@ -231,15 +230,17 @@ class _Flat:
 
     def _gradients(self) -> Iterator[tuple[slice, Tensor]]:
         """The step's gradient in float32, piece by piece; one holds until the next is asked for."""
-        if self._has_sum or not self._in_pieces:
-            self.collect()
-        longest = 0 if self._has_sum else max((len(chunk) for chunk in self._chunks), default=0)
+        total = self._summed()
+        longest = 0 if total is not None else max((len(chunk) for chunk in self._chunks), default=0)
         room = torch.empty(longest, device=self.master.device)
         for chunk in self._chunks:
-            if self._sum is not None and self._has_sum:
-                yield chunk.place, self._sum[chunk.place]
-            else:
-                yield chunk.place, _gathered(chunk, room)
+            yield chunk.place, _gathered(chunk, room) if total is None else total[chunk.place]
+
+    def _summed(self) -> Tensor | None:
+        """The sum of the step's gradients, all but named rows, where they are or must be in one."""
+        if self._has_sum or not self._in_pieces:
+            self.collect()
+        return self._sum if self._has_sum else None
 
     def keep_average(self, kept: float) -> None:
         assert self.average is not None

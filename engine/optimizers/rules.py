@@ -70,8 +70,8 @@ class AdamW:
 
     def has_moments(self, place: slice, num_rows: int) -> Tensor:
         """Of each row of the table at `place`, whether it has any."""
-        moments = (each[place].view(num_rows, -1) for each in (self._mean, self._square))
-        return torch.stack([each.any(1) for each in moments]).any(0)
+        mean, square = (each[place].view(num_rows, -1) for each in (self._mean, self._square))
+        return mean.any(1) | square.any(1)
 
     def _change(self, master: Tensor, gradient: Tensor, mean: Tensor, square: Tensor) -> None:
         # torch.optim.AdamW wants the gradients of all its weights at once; this is what it calls in the end.

@@ -48,13 +48,15 @@ class NamedRows:
         """To be called after the rule's state was loaded."""
         self._known = self._rule.has_moments(self._place, len(self._weight))
 
-    def squared_length(self) -> float:
-        """Of the gradient."""
-        return float(torch.linalg.vector_norm(self._gradient()[1])) ** 2
+    def gradient(self) -> tuple[Tensor, Tensor]:
+        """Rows in order, each once, and what they have of the step's gradient in float32."""
+        if self._found is None:
+            self._found = _rows_of(self._weight)
+        return self._found
 
     def step(self, share: float) -> None:
         """Update by that share of the gradient, and forget it."""
-        rows, gradient = self._gradient()
+        rows, gradient = self.gradient()
         gradient.mul_(share)
         self._known[rows] = True
         number_of = torch.full((len(self._weight),), -1)  # of a row: where its gradient stands
@@ -87,12 +89,6 @@ class NamedRows:
             place = slice(first + rows.start * width, first + rows.stop * width)
             self._rule.update(place, gradient.view(-1))
             self._weight.data[rows] = self._rule.master[place].view_as(gradient)
-
-    def _gradient(self) -> tuple[Tensor, Tensor]:
-        """Rows in order, each once, and what they have of the step's gradient in float32."""
-        if self._found is None:
-            self._found = _rows_of(self._weight)
-        return self._found
 
 
 def _rows_of(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -430,9 +430,8 @@ class RecipeForm(QWidget):
         kept = self._settings.value(SETTINGS_KEY) if self._settings is not None else None
         try:
             last = json.loads(str(kept)) if kept else {}
-            values = last.get("values", {})
-            left_alone = {key for key, value in FORMER_DEFAULTS.items() if values.get(key) == value}
-            chosen = {key: value for key, value in values.items() if key not in left_alone}
+            kept_values = last.get("values", {}).items()
+            chosen = {key: value for key, value in kept_values if (key, value) not in FORMER_DEFAULTS.items()}
             recipe = Recipe.from_dict(chosen).to_dict()
         except (ValueError, AttributeError, RecipeError):
             last, recipe = {}, {}  # written by another version: the defaults serve as well
